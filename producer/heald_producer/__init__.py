@@ -1,0 +1,34 @@
+"""What runs on a CI runner: build failure reports and push them to heald's inbox.
+
+Nothing here imports `heald_worker`; the names below load on first use, so that `heald run` around a
+green build costs one light interpreter start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from heald_producer.push import push, push_many
+    from heald_producer.signals import Context, FailureReport, FailureSignal, InvalidReport
+
+_HOMES = {
+    "Context": "signals",
+    "FailureReport": "signals",
+    "FailureSignal": "signals",
+    "InvalidReport": "signals",
+    "push": "push",
+    "push_many": "push",
+}
+
+__all__ = ["Context", "FailureReport", "FailureSignal", "InvalidReport", "__version__", "push", "push_many"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,354 @@
+"""The state machine of one recovery. The library's loop and the service both drive `advance`.
+
+    deciding --Decide--> waiting --Claim--> repairing --RepairEnded--> deciding | closing
+        |                   |                   |
+        |                   |                   '--RepairLost--> waiting | deciding | closing
+        |                   '--RepairEnded--> deciding | closing   (a repair that touches nothing needs no claim)
+        '--(escalate)--> closing --Recorded--> ended
+                            '--Recorded, somebody is to be told--> settling --NoticeEnded--> ended
+
+`Cancel` leads from anywhere before `closing` to `closing`. Entering `closing` fixes `evaluated_at`, and with
+it every byte of the log. Nothing here knows a clock: `now` comes from the caller.
+
+Source of the semantics: `execute_recovery_loop` of aivcs-core 0.3.0, module `self_healing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
+
+from heald_producer.signals import FailureSignal
+from heald_worker.core.instant import Instant
+from heald_worker.core.log import RecoveryAttemptResult, RecoveryDecision, RecoveryLog, RecoveryOutcome
+from heald_worker.core.policy import (
+    ESCALATE_RATIONALE,
+    RecoveryAction,
+    RecoveryPolicy,
+    decide_action,
+    permitted_actions,
+)
+from heald_worker.core.taxonomy import Classifier, FailureClass, classify_failure
+
+
+class Phase(StrEnum):
+    """Where a recovery stands, and so what it waits for."""
+
+    DECIDING = "deciding"
+    WAITING = "waiting"
+    REPAIRING = "repairing"
+    CLOSING = "closing"
+    SETTLING = "settling"
+    ENDED = "ended"
+
+
+class Ending(StrEnum):
+    """How a recovery came to its end; the log's outcome is `recovered` or, for the others, `failed`."""
+
+    RECOVERED = "recovered"
+    EXHAUSTED = "exhausted"
+    ESCALATED = "escalated"
+    CANCELLED = "cancelled"
+
+
+class Advice(msgspec.Struct, frozen=True):
+    """A bound on the first decision that comes from outside the policy: history, or a run's lineage.
+
+    Attributes:
+        kind: `escalate` at once, or take the first permitted action other than `avoid`.
+        reason: becomes part of the decision's rationale.
+        avoid: the action that the prior run ended with.
+    """
+
+    kind: Literal["escalate", "alternate"]
+    reason: str
+    avoid: RecoveryAction | None = None
+
+
+class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The whole state of one recovery: what the ledger keeps, and all that `advance` looks at.
+
+    Attributes:
+        failure: the current failure where it differs from the initial one.
+        retries_used: retries chosen so far; never reset.
+        holder: who claimed the running repair or notice.
+        losses: how often the current attempt's repair was lost with its worker.
+        notice_tries: deliveries of the escalation or exhaustion notice begun so far.
+    """
+
+    run_id: str
+    policy: RecoveryPolicy
+    initial_failure: FailureSignal
+    phase: Phase = Phase.DECIDING
+    advice: Advice | None = None
+    failure: FailureSignal | None = None
+    decisions: tuple[RecoveryDecision, ...] = ()
+    retries_used: int = 0
+    holder: str | None = None
+    losses: int = 0
+    ending: Ending | None = None
+    evaluated_at: Instant | None = None
+    notice_tries: int = 0
+
+    @property
+    def current_failure(self) -> FailureSignal:
+        """What is broken now."""
+        return self.initial_failure if self.failure is None else self.failure
+
+    @property
+    def attempt(self) -> int:
+        """The number of the latest attempt, from 1; 0 before the first decision."""
+        return len(self.decisions)
+
+    @property
+    def action(self) -> RecoveryAction | None:
+        """The latest decision's action."""
+        return self.decisions[-1].action if self.decisions else None
+
+
+class Decide(msgspec.Struct, frozen=True, tag=True):
+    """Decide about the current failure, whose class is this."""
+
+    failure_class: FailureClass
+
+
+class Claim(msgspec.Struct, frozen=True, tag=True):
+    """A worker takes the repair, or the notice, in hand."""
+
+    holder: str
+
+
+class RepairEnded(msgspec.Struct, frozen=True, tag=True):
+    """The repair of the current attempt came to a result."""
+
+    result: RecoveryAttemptResult
+
+
+class RepairLost(msgspec.Struct, frozen=True, tag=True):
+    """The claimed repair's worker died (`counts`), or gave the repair back on its way out."""
+
+    max_losses: int
+    counts: bool = True
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """A person ends the recovery."""
+
+
+class Recorded(msgspec.Struct, frozen=True, tag=True):
+    """The artifact stands on disk; `notify` says whether somebody is to be told."""
+
+    notify: bool
+
+
+class NoticeEnded(msgspec.Struct, frozen=True, tag=True):
+    """The notice was delivered or failed for good (`final`), or is to be tried again."""
+
+    final: bool
+
+
+Event = Decide | Claim | RepairEnded | RepairLost | Cancel | Recorded | NoticeEnded
+
+
+class InvalidTransition(ValueError):
+    """The event does not belong to the phase: a forged or outdated message, never a state to repair."""
+
+    def __init__(self, phase: Phase, event: Event) -> None:
+        super().__init__(f"{type(event).__name__} is not possible while {phase}")
+
+
+class Announce(msgspec.Struct, frozen=True):
+    """Effect: tell the event stream what happened."""
+
+    kind: str
+    facts: dict[str, object]
+
+
+class Nudge(msgspec.Struct, frozen=True):
+    """Effect: one job must run to bring the recovery on."""
+
+    job: Literal["decide", "repair", "escalate"]
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What `advance` answers: the next state, and what the caller owes to the world for it."""
+
+    recovery: Recovery
+    announce: Announce
+
+    @property
+    def nudge(self) -> Nudge | None:
+        """The job that the new state waits for."""
+        return owed(self.recovery)
+
+
+def open_recovery(
+    run_id: str,
+    initial_failure: FailureSignal,
+    policy: RecoveryPolicy,
+    now: Instant,
+    advice: Advice | None = None,
+) -> Recovery:
+    """A new recovery. With no attempts allowed it is closing at once."""
+    recovery = Recovery(run_id, policy, initial_failure, advice=advice)
+    return _next_attempt(recovery, now)
+
+
+def owed(recovery: Recovery) -> Nudge | None:
+    """The job a recovery waits for; the same answer serves the first sending and every re-sending."""
+    match recovery.phase:
+        case Phase.DECIDING | Phase.CLOSING:
+            return Nudge("decide")
+        case Phase.WAITING:
+            return Nudge("repair")
+        case Phase.SETTLING if recovery.holder is None:
+            return Nudge("escalate")
+        case _:
+            return None
+
+
+def advance(recovery: Recovery, event: Event, now: Instant) -> Step:
+    """The next state of a recovery and the effects it owes. Pure.
+
+    Raises:
+        InvalidTransition: the event does not belong to the recovery's phase.
+    """
+    match recovery.phase, event:
+        case Phase.DECIDING, Decide(failure_class):
+            return _decide(recovery, failure_class, now)
+        case Phase.WAITING, Claim(holder):
+            claimed = replace(recovery, phase=Phase.REPAIRING, holder=holder)
+            return Step(claimed, Announce("repair_started", _attempt_facts(recovery) | {"holder": holder}))
+        case (Phase.WAITING | Phase.REPAIRING), RepairEnded(result):
+            return _end_attempt(recovery, result, now)
+        case Phase.REPAIRING, RepairLost(max_losses, counts):
+            return _lose_repair(recovery, max_losses, counts, now)
+        case (Phase.DECIDING | Phase.WAITING | Phase.REPAIRING), Cancel():
+            return Step(_close(recovery, Ending.CANCELLED, now), Announce("cancelled", _attempt_facts(recovery)))
+        case Phase.CLOSING, Recorded(notify):
+            phase = Phase.SETTLING if notify else Phase.ENDED
+            return Step(replace(recovery, phase=phase), Announce("recorded", {"ending": recovery.ending}))
+        case Phase.SETTLING, Claim(holder):
+            tries = recovery.notice_tries + 1
+            claimed = replace(recovery, holder=holder, notice_tries=tries)
+            return Step(claimed, Announce("notice_started", {"try": tries, "holder": holder}))
+        case Phase.SETTLING, NoticeEnded(final):
+            phase = Phase.ENDED if final else Phase.SETTLING
+            told = replace(recovery, phase=phase, holder=None)
+            return Step(told, Announce("notice_ended", {"try": recovery.notice_tries, "final": final}))
+    raise InvalidTransition(recovery.phase, event)
+
+
+def _attempt_facts(recovery: Recovery) -> dict[str, object]:
+    return {"attempt": recovery.attempt, "action": recovery.action}
+
+
+def _decide(recovery: Recovery, failure_class: FailureClass, now: Instant) -> Step:
+    action, rationale = _choose(recovery, failure_class)
+    decision = RecoveryDecision(recovery.attempt + 1, failure_class, action, rationale)
+    decided = replace(recovery, decisions=(*recovery.decisions, decision))
+    if action is RecoveryAction.ESCALATE:
+        decided = _close(decided, Ending.ESCALATED, now)
+    else:
+        retries = recovery.retries_used + (action is RecoveryAction.RETRY)
+        decided = replace(decided, phase=Phase.WAITING, retries_used=retries)
+    facts = {"attempt": decision.attempt, "class": failure_class, "action": action, "rationale": rationale}
+    return Step(decided, Announce("decided", facts))
+
+
+def _choose(recovery: Recovery, failure_class: FailureClass) -> tuple[RecoveryAction, str]:
+    signal, policy, advice = recovery.current_failure, recovery.policy, recovery.advice
+    if advice is None or recovery.decisions:
+        return decide_action(failure_class, signal, policy, recovery.retries_used)
+    if advice.kind == "alternate":
+        for action, rationale in permitted_actions(failure_class, signal, policy, recovery.retries_used):
+            if action is not advice.avoid:
+                return action, f"{rationale} ({advice.reason})"
+    return RecoveryAction.ESCALATE, f"{ESCALATE_RATIONALE} ({advice.reason})"
+
+
+def _end_attempt(recovery: Recovery, result: RecoveryAttemptResult, now: Instant) -> Step:
+    announce = Announce("repair_ended", _attempt_facts(recovery) | {"success": result.success})
+    if result.success:
+        return Step(_close(recovery, Ending.RECOVERED, now), announce)
+    return Step(_next_attempt(_with_failure(recovery, result.next_failure), now), announce)
+
+
+def _with_failure(recovery: Recovery, failure: FailureSignal | None) -> Recovery:
+    return recovery if failure is None else replace(recovery, failure=failure)
+
+
+def _lose_repair(recovery: Recovery, max_losses: int, counts: bool, now: Instant) -> Step:
+    losses = recovery.losses + counts
+    facts = _attempt_facts(recovery) | {"holder": recovery.holder, "losses": losses}
+    if losses > max_losses:
+        return Step(_next_attempt(recovery, now), Announce("repair_abandoned", facts))
+    again = replace(recovery, phase=Phase.WAITING, holder=None, losses=losses)
+    return Step(again, Announce("repair_lost" if counts else "repair_returned", facts))
+
+
+def _next_attempt(recovery: Recovery, now: Instant) -> Recovery:
+    if recovery.attempt >= recovery.policy.max_attempts:
+        return _close(recovery, Ending.EXHAUSTED, now)
+    return replace(recovery, phase=Phase.DECIDING, holder=None, losses=0)
+
+
+def _close(recovery: Recovery, ending: Ending, now: Instant) -> Recovery:
+    return replace(recovery, phase=Phase.CLOSING, holder=None, losses=0, ending=ending, evaluated_at=now)
+
+
+def log_of(recovery: Recovery) -> RecoveryLog:
+    """The log of a recovery that is closing or beyond: fixed from then on.
+
+    Raises:
+        ValueError: the recovery is still under way.
+    """
+    if recovery.ending is None or recovery.evaluated_at is None:
+        raise ValueError(f"run {recovery.run_id} is still {recovery.phase}; it has no log yet")
+    recovered = recovery.ending is Ending.RECOVERED
+    return RecoveryLog(
+        run_id=recovery.run_id,
+        policy=recovery.policy,
+        initial_failure=recovery.initial_failure,
+        decisions=recovery.decisions,
+        outcome=RecoveryOutcome.RECOVERED if recovered else RecoveryOutcome.FAILED,
+        attempts_used=recovery.attempt,
+        final_failure=None if recovered else recovery.current_failure,
+        evaluated_at=recovery.evaluated_at,
+    )
+
+
+ApplyAction = Callable[[RecoveryAction, FailureSignal], RecoveryAttemptResult]
+
+
+def execute_recovery_loop(
+    run_id: str,
+    initial_failure: FailureSignal,
+    policy: RecoveryPolicy,
+    apply_action: ApplyAction,
+    *,
+    now: Instant,
+    classify: Classifier = classify_failure,
+    advice: Advice | None = None,
+) -> RecoveryLog:
+    """Run a whole recovery in this process, as the reference's function of this name does.
+
+    Args:
+        apply_action: makes one repair; called with the action and the current failure, never for `escalate`.
+        now: becomes the log's `evaluated_at`.
+        classify: the taxonomy; the reference's by default.
+        advice: a bound on the first decision, as a service run's stream entry records it.
+    """
+    recovery = open_recovery(run_id, initial_failure, policy, now, advice)
+    while recovery.phase is not Phase.CLOSING:
+        if recovery.phase is Phase.DECIDING:
+            event: Event = Decide(classify(recovery.current_failure))
+        else:
+            action = recovery.decisions[-1].action
+            event = RepairEnded(apply_action(action, recovery.current_failure))
+        recovery = advance(recovery, event, now).recovery
+    return log_of(recovery)

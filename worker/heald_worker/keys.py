@@ -1,0 +1,66 @@
+"""Every Redis key of heald, in one place. `docs/keyspace.md` tells what stands behind each.
+
+Keys of RQ itself (`rq:*`) belong to RQ; `queues.py` names those that heald writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+INBOX = "heald:signals"
+"""List: encoded failure reports, oldest first. The only key that producers may touch, and only by RPUSH."""
+
+AGENDA = "heald:agenda"
+"""Sorted set: folded run id, or `intake:<token>` -> when somebody must look at it again (ms, Redis clock)."""
+
+EVENTS = "heald:events"
+"""Stream: every transition of every run. Fields `run`, `kind`, `version`, `facts` (JSON)."""
+
+RECOVERIES = "heald:recoveries"
+"""Stream: every completed recovery. Fields `run`, `outcome`, `ending`, `digest`, `log` (canonical bytes), `facts` (JSON)."""
+
+DEAD = "heald:dead"
+"""Stream: what could not be accepted. Fields `reason`, `detail`, `run`, `length`, `digest`, `body` (bounded), `whole`."""
+
+PARKED = "heald:parked"
+"""Hash: folded run id -> why the run cannot be advanced."""
+
+PAUSED = "heald:paused"
+"""String: set while nothing new is to be begun; its value tells who paused and why."""
+
+STATS = "heald:stats"
+"""Hash: counters since the server's keys were made: received, accepted, duplicate, dead, ended by ending."""
+
+INTAKE_PREFIX = "heald:intake:"
+RUN_PREFIX = "heald:run:"
+TOMBSTONE_PREFIX = "heald:tomb:"
+PRIOR_PREFIX = "heald:prior:"
+
+INTAKE_MEMBER = "intake:"
+"""How an intake token stands on the agenda; run ids hold no colon."""
+
+
+def fold(run_id: str) -> str:
+    """The form under which a run is kept: run ids that differ by case alone are one run, as they are one folder on some disks."""
+    return run_id.lower()
+
+
+def run(run_id: str) -> str:
+    """Hash of an open run: `v` version, `c` commit id, `s` state (JSON), `d` report digest, `n` re-sends."""
+    return RUN_PREFIX + fold(run_id)
+
+
+def tombstone(run_id: str) -> str:
+    """String of an ended run: report digest, stream entry id, commit id, generation, separated by blanks."""
+    return TOMBSTONE_PREFIX + fold(run_id)
+
+
+def intake(token: str) -> str:
+    """List: a batch of reports taken off the inbox, untouched until its commit deletes it."""
+    return INTAKE_PREFIX + token
+
+
+def prior(repository: str, failure_class: str, stage: str) -> str:
+    """String (JSON): the newest two ended runs of this repository, class and exact stage."""
+    text = "\0".join((repository, failure_class, stage))
+    return PRIOR_PREFIX + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
