@@ -1,0 +1,37 @@
+"""Servers for the suite: an embedded Valkey of its own on a free port, and a system redis-server where one is installed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from support.server import Server
+
+
+def _kinds() -> list[str]:
+    return ["valkey", *(["redis"] if shutil.which("redis-server") else [])]
+
+
+@pytest.fixture(scope="session", params=_kinds())
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server for the whole session; tests flush it."""
+    with Server(request.param, tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def conn(server: Server) -> Iterator[redis.Redis]:
+    """A client of an empty server."""
+    client = redis.Redis.from_url(server.url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def vectors() -> Path:
+    """The folder of the reference's golden vectors."""
+    return Path(__file__).parent / "vectors"
