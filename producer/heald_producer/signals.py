@@ -10,6 +10,9 @@ import re
 
 import msgspec
 
+INBOX = "heald:signals"
+"""List: encoded failure reports, oldest first. The only key that producers may touch, and only by RPUSH."""
+
 WIRE_VERSION = 1
 
 KIB = 1024

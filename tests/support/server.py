@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 import redis
+
 from support.wait import until
 
 
@@ -69,14 +70,18 @@ class Server:
     def __enter__(self) -> Server:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 
 def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
+    except redis.AuthenticationError:  # a ConnectionError to redis-py, yet the server is up
+        return True
     except redis.ConnectionError:
         return False
-    except redis.ResponseError:  # NOAUTH and the like: it is up
+    except redis.ResponseError:
         return True

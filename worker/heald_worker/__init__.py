@@ -5,10 +5,9 @@ The library part (the reference's functions under their own names) loads on firs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from heald_producer import __version__
 
+TYPE_CHECKING = False  # type checkers read it as true; importing it from `typing` would take milliseconds
 if TYPE_CHECKING:
     from heald_worker.artifacts import read_recovery_artifact, write_recovery_artifact
     from heald_worker.core.log import (

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
-INBOX = "heald:signals"
-"""List: encoded failure reports, oldest first. The only key that producers may touch, and only by RPUSH."""
+from heald_producer.signals import INBOX as INBOX
 
 AGENDA = "heald:agenda"
 """Sorted set: folded run id, or `intake:<token>` -> when somebody must look at it again (ms, Redis clock)."""
@@ -17,10 +16,12 @@ EVENTS = "heald:events"
 """Stream: every transition of every run. Fields `run`, `kind`, `version`, `facts` (JSON)."""
 
 RECOVERIES = "heald:recoveries"
-"""Stream: every completed recovery. Fields `run`, `outcome`, `ending`, `digest`, `log` (canonical bytes), `facts` (JSON)."""
+"""Stream: every completed recovery. Fields `run`, `outcome`, `ending`, `digest`, `log` (canonical
+bytes), `facts` (JSON), `events` (ids)."""
 
 DEAD = "heald:dead"
-"""Stream: what could not be accepted. Fields `reason`, `detail`, `run`, `length`, `digest`, `body` (bounded), `whole`."""
+"""Stream: what could not be accepted. Fields `reason`, `detail`, `run`, `length`, `digest`, `body` (bounded) and
+`whole`."""
 
 PARKED = "heald:parked"
 """Hash: folded run id -> why the run cannot be advanced."""
@@ -41,7 +42,8 @@ INTAKE_MEMBER = "intake:"
 
 
 def fold(run_id: str) -> str:
-    """The form under which a run is kept: run ids that differ by case alone are one run, as they are one folder on some disks."""
+    """The form under which a run is kept: ids that differ by case alone are one run, as they are one folder on some
+    disks."""
     return run_id.lower()
 
 

@@ -178,7 +178,7 @@ class Step(msgspec.Struct, frozen=True):
     """What `advance` answers: the next state, and what the caller owes to the world for it."""
 
     recovery: Recovery
-    announce: Announce
+    announces: tuple[Announce, ...]
 
     @property
     def nudge(self) -> Nudge | None:
@@ -222,25 +222,34 @@ def advance(recovery: Recovery, event: Event, now: Instant) -> Step:
             return _decide(recovery, failure_class, now)
         case Phase.WAITING, Claim(holder):
             claimed = replace(recovery, phase=Phase.REPAIRING, holder=holder)
-            return Step(claimed, Announce("repair_started", _attempt_facts(recovery) | {"holder": holder}))
-        case (Phase.WAITING | Phase.REPAIRING), RepairEnded(result):
+            return _step(claimed, "repair_started", _attempt_facts(recovery) | {"holder": holder})
+        case ((Phase.WAITING | Phase.REPAIRING), RepairEnded(result)):
             return _end_attempt(recovery, result, now)
         case Phase.REPAIRING, RepairLost(max_losses, counts):
             return _lose_repair(recovery, max_losses, counts, now)
-        case (Phase.DECIDING | Phase.WAITING | Phase.REPAIRING), Cancel():
-            return Step(_close(recovery, Ending.CANCELLED, now), Announce("cancelled", _attempt_facts(recovery)))
+        case ((Phase.DECIDING | Phase.WAITING | Phase.REPAIRING), Cancel()):
+            return _step(_close(recovery, Ending.CANCELLED, now), "cancelled", _attempt_facts(recovery))
         case Phase.CLOSING, Recorded(notify):
-            phase = Phase.SETTLING if notify else Phase.ENDED
-            return Step(replace(recovery, phase=phase), Announce("recorded", {"ending": recovery.ending}))
+            if notify:
+                return _step(replace(recovery, phase=Phase.SETTLING), "recorded", {"ending": recovery.ending})
+            return Step(replace(recovery, phase=Phase.ENDED), (_ended(recovery),))
         case Phase.SETTLING, Claim(holder):
             tries = recovery.notice_tries + 1
             claimed = replace(recovery, holder=holder, notice_tries=tries)
-            return Step(claimed, Announce("notice_started", {"try": tries, "holder": holder}))
+            return _step(claimed, "notice_started", {"try": tries, "holder": holder})
         case Phase.SETTLING, NoticeEnded(final):
-            phase = Phase.ENDED if final else Phase.SETTLING
-            told = replace(recovery, phase=phase, holder=None)
-            return Step(told, Announce("notice_ended", {"try": recovery.notice_tries, "final": final}))
+            told = replace(recovery, phase=Phase.ENDED if final else Phase.SETTLING, holder=None)
+            announce = Announce("notice_ended", {"try": recovery.notice_tries, "final": final})
+            return Step(told, (announce, _ended(recovery)) if final else (announce,))
     raise InvalidTransition(recovery.phase, event)
+
+
+def _step(recovery: Recovery, kind: str, facts: dict[str, object]) -> Step:
+    return Step(recovery, (Announce(kind, facts),))
+
+
+def _ended(recovery: Recovery) -> Announce:
+    return Announce("ended", {"ending": recovery.ending, "attempts": recovery.attempt})
 
 
 def _attempt_facts(recovery: Recovery) -> dict[str, object]:
@@ -257,7 +266,7 @@ def _decide(recovery: Recovery, failure_class: FailureClass, now: Instant) -> St
         retries = recovery.retries_used + (action is RecoveryAction.RETRY)
         decided = replace(decided, phase=Phase.WAITING, retries_used=retries)
     facts = {"attempt": decision.attempt, "class": failure_class, "action": action, "rationale": rationale}
-    return Step(decided, Announce("decided", facts))
+    return _step(decided, "decided", facts)
 
 
 def _choose(recovery: Recovery, failure_class: FailureClass) -> tuple[RecoveryAction, str]:
@@ -272,10 +281,10 @@ def _choose(recovery: Recovery, failure_class: FailureClass) -> tuple[RecoveryAc
 
 
 def _end_attempt(recovery: Recovery, result: RecoveryAttemptResult, now: Instant) -> Step:
-    announce = Announce("repair_ended", _attempt_facts(recovery) | {"success": result.success})
+    facts = _attempt_facts(recovery) | {"success": result.success}
     if result.success:
-        return Step(_close(recovery, Ending.RECOVERED, now), announce)
-    return Step(_next_attempt(_with_failure(recovery, result.next_failure), now), announce)
+        return _step(_close(recovery, Ending.RECOVERED, now), "repair_ended", facts)
+    return _step(_next_attempt(_with_failure(recovery, result.next_failure), now), "repair_ended", facts)
 
 
 def _with_failure(recovery: Recovery, failure: FailureSignal | None) -> Recovery:
@@ -286,9 +295,9 @@ def _lose_repair(recovery: Recovery, max_losses: int, counts: bool, now: Instant
     losses = recovery.losses + counts
     facts = _attempt_facts(recovery) | {"holder": recovery.holder, "losses": losses}
     if losses > max_losses:
-        return Step(_next_attempt(recovery, now), Announce("repair_abandoned", facts))
+        return _step(_next_attempt(recovery, now), "repair_abandoned", facts)
     again = replace(recovery, phase=Phase.WAITING, holder=None, losses=losses)
-    return Step(again, Announce("repair_lost" if counts else "repair_returned", facts))
+    return _step(again, "repair_lost" if counts else "repair_returned", facts)
 
 
 def _next_attempt(recovery: Recovery, now: Instant) -> Recovery:

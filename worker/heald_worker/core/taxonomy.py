@@ -71,3 +71,6 @@ AIVCS = Taxonomy(
     classify_failure,
 )
 """The reference's rules as a taxonomy."""
+
+TAXONOMIES: dict[str, Taxonomy] = {AIVCS.ref.name: AIVCS}
+"""What the setting `taxonomy` may name."""

@@ -1,0 +1,342 @@
+"""Run a command and pass its output on, unchanged and as it comes, while an excerpt of it is kept.
+
+stdout and stderr go through a pipe each, or through one where both are the same file, so that their order stays.
+Where one of them is a terminal the command gets a pseudo-terminal instead, and a session of its own when a person
+is typing too. Nothing heavy is imported here: a green build pays for this module only.
+
+Signals: in a terminal, the keyboard's reach the command by themselves. Without one (in a CI), the command has a
+process group of its own, and what heald is sent is forwarded to all of it, once.
+
+The relay ends when the command has ended and its output is drained: up to the end, or to a moment of silence when
+something that it left behind still holds its output open. What that prints later is lost, as heald is gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+
+TYPE_CHECKING = False  # `typing` would cost a green build more than all the rest
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from heald_producer.excerpt import Excerpt
+    from heald_producer.terminal import Keyboard
+
+    Warn = Callable[[str], None]
+
+STDOUT, STDERR = 1, 2
+PIPE_BYTES = 1024 * 1024
+"""What one read takes, and what a pipe holds where the system allows: no more can be left in it at the end."""
+SILENCE = 0.05
+"""Seconds without output after which an output that is still held open counts as drained."""
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_FORWARDED = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
+_KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
+
+
+class Ended:
+    """How a command ended.
+
+    Attributes:
+        code: its exit code; 128 + n when signal n killed it; 127 when it was not found, 126 when it cannot be executed.
+        killed_by: the signal that killed it, or 0.
+        stopped_by: the signal with which somebody stopped heald, and so the command; SIGPIPE when its reader left.
+        problem: why it could not be started; empty when it was.
+    """
+
+    def __init__(self, code: int, killed_by: int = 0, stopped_by: int = 0, problem: str = "") -> None:
+        self.code, self.killed_by, self.stopped_by, self.problem = code, killed_by, stopped_by, problem
+
+
+class Stream:
+    """One output on its way: read from `source`, written to `sink`; `slave` is the command's end."""
+
+    def __init__(self, sink: int, source: int, slave: int) -> None:
+        self.sink, self.source, self.slave = sink, source, slave
+        self.left = PIPE_BYTES
+        self.broken = False
+
+
+def run(argv: list[str], excerpt: Excerpt, warn: Warn) -> Ended:
+    """Run a command to its end and pass its output on.
+
+    Raises:
+        OSError: this machine has no pipe or process left; nothing was started.
+    """
+    _fill_standard_streams()
+    interactive, streams = _open_streams(warn)
+    relay = Relay(argv, streams, excerpt, warn)
+    if interactive:
+        from heald_producer.terminal import Keyboard
+
+        relay.keyboard = Keyboard(streams[0].source)
+    return relay.run()
+
+
+def _fill_standard_streams() -> None:
+    """Descriptors 0 to 2 that are closed become /dev/null, so that no pipe of ours takes their place."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= STDERR:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+
+
+def _open_streams(warn: Warn) -> tuple[bool, list[Stream]]:
+    """Whether a person is typing, and the streams for stdout and stderr: one when they are the same file."""
+    same = os.path.sameopenfile(STDOUT, STDERR)
+    sinks = [STDOUT] if same else [STDOUT, STDERR]
+    terminals = [sink for sink in sinks if os.isatty(sink)]
+    if not terminals:
+        return False, [_open_pipe(sink) for sink in sinks]
+    from termios import error as termios_error
+
+    from heald_producer.terminal import is_interactive, open_pty
+
+    interactive = is_interactive()
+    try:
+        ptys = {sink: open_pty(sink, raw_output=not (interactive and sink == STDOUT)) for sink in terminals}
+    except (OSError, termios_error) as error:
+        warn(f"there is no pseudo-terminal ({error}); the command sees a pipe")
+        return False, [_open_pipe(sink) for sink in sinks]
+    return interactive, [Stream(sink, *ptys[sink]) if sink in ptys else _open_pipe(sink) for sink in sinks]
+
+
+def _open_pipe(sink: int) -> Stream:
+    source, slave = os.pipe()
+    try:
+        from fcntl import F_SETPIPE_SZ, fcntl
+
+        fcntl(slave, F_SETPIPE_SZ, PIPE_BYTES)
+    except (ImportError, OSError):  # not Linux, or more than this user may have
+        pass
+    return Stream(sink, source, slave)
+
+
+class Relay:
+    """One command, its streams, and the signals in between."""
+
+    def __init__(self, argv: list[str], streams: list[Stream], excerpt: Excerpt, warn: Warn) -> None:
+        self.argv, self.streams, self.excerpt, self.warn = argv, streams, excerpt, warn
+        self.keyboard: Keyboard | None = None
+        self.child = 0
+        self.status: int | None = None
+        self.stopped_by = 0
+        self.reader_left = False
+        self.has_terminal = _has_terminal()
+        self.buffer = memoryview(bytearray(PIPE_BYTES))
+
+    def run(self) -> Ended:
+        wakeup, wake = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(wakeup, False)
+        previous = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        try:
+            problem = self._start()
+            if problem:
+                return self._unstarted(problem)
+            self._relay(wakeup)
+        finally:
+            if self.keyboard:
+                self.keyboard.give_back()
+            signal.set_wakeup_fd(previous)
+            for descriptor in (wakeup, wake, *(stream.source for stream in self.streams)):
+                os.close(descriptor)
+        return self._ended()
+
+    def _start(self) -> int:
+        """Fork and execute the command; return 0, or the errno for which it cannot be executed."""
+        # A signal that comes between here and the command's first instruction waits, and meets whom it is for.
+        handled = [*_FORWARDED, signal.SIGCHLD, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT]
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+        told, tell = os.pipe()
+        try:
+            self.child = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            raise
+        if self.child == 0:
+            self._become_command(tell, before)
+        os.close(tell)
+        self._take_signals()
+        if not (self.has_terminal or self.keyboard):
+            _quietly(os.setpgid, self.child, self.child)
+        for stream in self.streams:
+            os.close(stream.slave)
+        if self.keyboard:
+            self.keyboard.child = self.child
+            self.keyboard.take_over()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with os.fdopen(told, "rb") as answer:
+            return int(answer.read() or b"0")
+
+    def _become_command(self, tell: int, mask: set[signal.Signals] | set[int]) -> None:
+        """In the forked child: never returns."""
+        try:
+            slaves = [stream.slave for stream in self.streams]
+            if self.keyboard:
+                os.login_tty(os.dup(slaves[0]))
+            elif not self.has_terminal:
+                os.setpgid(0, 0)
+            os.dup2(slaves[0], STDOUT)
+            os.dup2(slaves[-1], STDERR)
+            for signum in (*_FORWARDED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+                if signal.getsignal(signum) != signal.SIG_IGN or signum in (signal.SIGPIPE, signal.SIGXFSZ):
+                    signal.signal(signum, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.execvp(self.argv[0], self.argv)
+        except OSError as error:
+            os.write(tell, b"%d" % (error.errno or errno.ENOENT))
+        finally:
+            os._exit(NOT_FOUND)
+
+    def _take_signals(self) -> None:
+        """Forward what was not ignored when heald was started, as under `nohup`."""
+        for signum in _FORWARDED:
+            if signal.getsignal(signum) != signal.SIG_IGN:
+                signal.signal(signum, self._forward)
+        signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+        signal.signal(signal.SIGWINCH, self._resize)
+        if self.keyboard:
+            keyboard = self.keyboard
+            signal.signal(signal.SIGTSTP, lambda signum, frame: keyboard.suspend())
+            signal.signal(signal.SIGCONT, lambda signum, frame: keyboard.resume())
+
+    def _forward(self, signum: int, frame: FrameType | None) -> None:
+        if signum in _STOPPING:
+            self.stopped_by = signum
+        if self.status is not None:
+            return
+        if self.keyboard or not self.has_terminal:
+            _quietly(os.killpg, self.child, signum)
+        elif signum not in _KEYBOARD or not _in_foreground():
+            _quietly(os.kill, self.child, signum)
+
+    def _resize(self, signum: int, frame: FrameType | None) -> None:
+        if any(os.isatty(stream.sink) for stream in self.streams):
+            from heald_producer.terminal import copy_size
+
+            for stream in self.streams:
+                copy_size(stream.sink, stream.source)
+        if not self.keyboard and self.status is None:
+            _quietly(os.kill, self.child, signum)
+
+    def _relay(self, wakeup: int) -> None:
+        keyboard, stdin = self.keyboard, 0
+        while True:
+            self._reap()
+            if self.status is not None and not self.streams:
+                return
+            sources = {stream.source: stream for stream in self.streams}
+            watched = [wakeup, *sources]
+            writable: list[int] = []
+            if keyboard and self.status is None:
+                watched += [stdin] if keyboard.reads else []
+                writable += [keyboard.master] if keyboard.typed and keyboard.master in sources else []
+            ready, takes, _ = select.select(watched, writable, [], None if self.status is None else SILENCE)
+            if self.status is not None and not ready:
+                return
+            for descriptor in ready:
+                if descriptor in sources:
+                    self._pass_on(sources[descriptor])
+                elif descriptor == wakeup:
+                    os.read(wakeup, 4096)
+                elif keyboard:
+                    keyboard.read()
+            if takes and keyboard:
+                keyboard.write()
+
+    def _reap(self) -> None:
+        if self.status is None:
+            pid, status = os.waitpid(self.child, os.WNOHANG)
+            if pid:
+                self.status = status
+
+    def _pass_on(self, stream: Stream) -> None:
+        """One read, and its writing. What is left at the end is bounded, whoever still holds the pipe."""
+        try:
+            size = os.readv(stream.source, [self.buffer])
+        except BlockingIOError:
+            return
+        except OSError:  # a pseudo-terminal whose last user is gone
+            size = 0
+        data = self.buffer[:size]
+        if size and not stream.broken:
+            self._write(stream, data)
+        self.excerpt.add(data)
+        if self.status is not None:
+            stream.left -= size
+        if size == 0 or stream.left <= 0:
+            self._close(stream)
+
+    def _write(self, stream: Stream, data: memoryview) -> None:
+        while data:
+            try:
+                data = data[os.write(stream.sink, data) :]
+            except BlockingIOError:  # somebody made our output non-blocking
+                select.select([], [stream.sink], [])
+            except BrokenPipeError:
+                self.reader_left = True
+                self._close(stream)  # so that the command meets a closed pipe too
+                return
+            except OSError as error:
+                stream.broken = True
+                self.warn(f"the command's output cannot be written: {error.strerror}")
+                return
+
+    def _close(self, stream: Stream) -> None:
+        if stream in self.streams:
+            self.streams.remove(stream)
+            os.close(stream.source)
+
+    def _unstarted(self, number: int) -> Ended:
+        os.waitpid(self.child, 0)
+        code = NOT_FOUND if number in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
+        reason = "command not found" if number == errno.ENOENT else os.strerror(number)
+        return Ended(code, problem=f"{self.argv[0]}: {reason}")
+
+    def _ended(self) -> Ended:
+        assert self.status is not None
+        killed_by = os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
+        stopped_by = self.stopped_by
+        if self.keyboard and self.keyboard.interrupted:
+            stopped_by = signal.SIGINT
+        if self.reader_left and killed_by == signal.SIGPIPE:
+            stopped_by = signal.SIGPIPE
+        return Ended(128 + killed_by if killed_by else os.WEXITSTATUS(self.status), killed_by, stopped_by)
+
+
+def _has_terminal() -> bool:
+    """Whether this process has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _in_foreground() -> bool:
+    """Whether the controlling terminal's keyboard speaks to our process group, and so to the command's too."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def _quietly(call: Callable[[int, int], None], target: int, value: int) -> None:
+    """For signals and groups of a command that may have ended meanwhile."""
+    try:
+        call(target, value)
+    except (ProcessLookupError, PermissionError):
+        return

@@ -1,0 +1,57 @@
+"""Recoveries per second of one worker process on the four-job flow, beside RQ's own SimpleWorker."""
+
+from __future__ import annotations
+
+import sys
+
+import rq_flow
+from lab import MESSAGE, RECOVERIES, STAGE, Lab, Spent, heald, recording
+from table import Row, at_least, row
+
+HEALD = heald("worker", "--role", "control")
+SIMPLE = ["worker", rq_flow.QUEUE, "--quiet", "--worker-class", "rq.worker.SimpleWorker", "--url"]
+TARGET = 10
+
+
+def measure(lab: Lab) -> list[Row]:
+    """The runs are queued first, then one worker starts; the clock stops when the last log stands in the stream."""
+    plain, durable, rq = [], [], []
+    for _ in range(lab.effort.rounds):
+        rq.append(_rq(lab))
+        plain.append(_heald(lab, fsync=False))
+        durable.append(_heald(lab, fsync=True))
+    heald_runs, rq_runs = lab.effort.recoveries, lab.effort.rq_recoveries
+    return [
+        _rate("recoveries, artifacts renamed", plain, heald_runs),
+        _rate("recoveries, artifacts synced too", durable, heald_runs),
+        _rate("RQ SimpleWorker, the same flow", rq, rq_runs),
+        at_least(TARGET, _ratio("heald renamed : RQ SimpleWorker", plain, heald_runs, rq, rq_runs)),
+        at_least(TARGET, _ratio("heald synced : RQ SimpleWorker", durable, heald_runs, rq, rq_runs)),
+    ]
+
+
+def _heald(lab: Lab, *, fsync: bool) -> Spent:
+    lab.fresh()
+    lab.push(lab.effort.recoveries)
+    return lab.time_worker(HEALD, lab.environ(recording(fsync=fsync)), RECOVERIES, lab.effort.recoveries)
+
+
+def _rq(lab: Lab) -> Spent:
+    rq_flow.enqueue(lab.fresh(), lab.effort.rq_recoveries, STAGE, MESSAGE)
+    argv = [sys.executable, "-c", "from rq.cli import main; main()", *SIMPLE, lab.server.url]
+    return lab.time_worker(argv, lab.environ(""), rq_flow.LOG, lab.effort.rq_recoveries)
+
+
+def _rate(name: str, rounds: list[Spent], count: int) -> Row:
+    cheapest = min(rounds, key=lambda spent: spent.wall)
+    note = (
+        f"per recovery: worker {cheapest.worker_cpu / count * 1e3:.2f} ms of CPU, "
+        f"server {cheapest.server_cpu / count * 1e3:.2f} ms, {cheapest.commands / count:.0f} commands"
+    )
+    return row(name, [count / spent.wall for spent in rounds], "/s", note)
+
+
+def _ratio(name: str, ours: list[Spent], our_count: int, theirs: list[Spent], their_count: int) -> Row:
+    """The ratio of the rates, round by round."""
+    pairs = zip(ours, theirs, strict=True)
+    return row(name, [our_count / a.wall * b.wall / their_count for a, b in pairs], "x")

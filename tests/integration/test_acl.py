@@ -1,0 +1,250 @@
+"""The accounts of `deploy/users.acl`: they can do their work on a real server, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import redis
+
+from heald_producer.connection import connect
+from heald_producer.push import push
+from heald_producer.signals import INBOX, FailureReport, FailureSignal
+from heald_worker import keys
+from heald_worker.core.policy import RecoveryPolicy
+from heald_worker.playbook import RecordRepair
+from support.server import Server
+from support.service import House, report, settings
+from support.verbs import Process, environment
+
+USERS = (Path(__file__).parents[2] / "deploy" / "users.acl").read_text("utf-8")
+PASSWORDS = {"admin": "admin-pw", "producer": "producer-pw", "worker": "worker-pw"}
+Refused = redis.exceptions.NoPermissionError
+REFUSALS = ("has no permissions", "command not allowed")
+"""The server's words; the second are for MODULE and DEBUG, which are off for everybody."""
+
+
+class Guarded:
+    """A server that was started with `deploy/users.acl`, and clients of its accounts."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.admin = connect(self.url("admin"))
+
+    def url(self, account: str) -> str:
+        return f"redis://heald-{account}:{PASSWORDS[account]}@127.0.0.1:{self.server.port}/0"
+
+    def refusals(self) -> set[tuple[str, str]]:
+        """Who was refused what since the log was reset."""
+        rows: list[dict[str, Any]] = self.admin.acl_log()
+        return {(_text(row["username"]), _text(row["object"])) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def running(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    filled = USERS
+    for account, password in PASSWORDS.items():
+        filled = filled.replace(f"{account.upper()}_SHA256", hashlib.sha256(password.encode()).hexdigest())
+    (folder / "users.acl").write_text(filled)
+    with Server(server.kind, folder, "--aclfile", str(folder / "users.acl")) as own:
+        guarded = Guarded(own)
+        yield guarded
+        guarded.admin.close()
+
+
+@pytest.fixture
+def guarded(running: Guarded) -> Guarded:
+    running.admin.flushall()
+    running.admin.acl_log_reset()
+    return running
+
+
+@pytest.fixture
+def producer(guarded: Guarded) -> Iterator[redis.Redis]:
+    with connect(guarded.url("producer")) as client:
+        yield client
+
+
+@pytest.fixture
+def worker(guarded: Guarded) -> Iterator[redis.Redis]:
+    with connect(guarded.url("worker")) as client:
+        yield client
+
+
+class Command(NamedTuple):
+    """One command, or one subcommand, of the server."""
+
+    words: tuple[str, ...]
+    arguments: int
+    flags: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        return "|".join(self.words)
+
+
+def commands_of(admin: redis.Redis) -> list[Command]:
+    """Every command that the server has."""
+    admin.set_response_callback("COMMAND", lambda rows, **_: rows)
+    return [command for row in admin.execute_command("COMMAND") for command in _with_subcommands(row)]
+
+
+def _with_subcommands(row: list[Any]) -> Iterator[Command]:
+    words = tuple(_text(row[0]).split("|"))
+    if row[9]:
+        for below in row[9]:
+            yield from _with_subcommands(below)
+    else:
+        yield Command(words, abs(row[1]) - len(words), frozenset(_text(flag) for flag in row[2]))
+
+
+def _text(raw: bytes | str) -> str:
+    return raw.decode() if isinstance(raw, bytes) else raw
+
+
+def test_nobody_comes_in_without_an_account(guarded: Guarded) -> None:
+    with connect(f"redis://127.0.0.1:{guarded.server.port}/0") as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
+
+
+def test_a_producer_pushes_reports_and_leaves_no_refusal_in_the_servers_log(
+    guarded: Guarded, producer: redis.Redis
+) -> None:
+    pushed = push(FailureReport(run_id="ci-7", signal=FailureSignal("unit", "1 failed")), connection=producer)
+    assert (pushed.sent, guarded.admin.llen(INBOX)) == (1, 1)
+    assert guarded.refusals() == set()
+
+
+def test_a_producer_may_do_nothing_but_rpush(guarded: Guarded, producer: redis.Redis) -> None:
+    """Every command of the server, with as many arguments as it wants, on the very key that RPUSH may have."""
+    asked = [c for c in commands_of(guarded.admin) if c.words != ("rpush",) and "no_auth" not in c.flags]
+    assert len(asked) > 200
+    answers = {command.name: _answer(producer, command) for command in asked}
+    allowed = {name: answer for name, answer in answers.items() if not any(word in answer for word in REFUSALS)}
+    assert allowed == {}
+
+
+def _answer(client: redis.Redis, command: Command) -> str:
+    try:
+        return f"done: {client.execute_command(*command.words, *[INBOX] * command.arguments)!r}"
+    except redis.RedisError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("key", ["other", "heald:signals2", "heald:dead", "rq:queue:heald-decide"])
+def test_a_producer_reaches_no_other_list(producer: redis.Redis, key: str) -> None:
+    with pytest.raises(Refused):
+        producer.rpush(key, b"{}")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("DEL", INBOX),
+        ("LRANGE", INBOX, 0, -1),
+        ("LPUSH", INBOX, "x"),
+        ("LPOP", INBOX),
+        ("XADD", "heald:recoveries", "MAXLEN", 0, "*", "run", "x"),
+        ("SADD", "rq:queues", "x"),
+        ("HSET", "rq:job:x", "data", "x"),
+        ("PUBLISH", "rq:pubsub:x", "x"),
+        ("SUBSCRIBE", "rq:pubsub:x"),
+        ("EVAL", "return redis.call('DEL', KEYS[1])", 1, INBOX),
+        ("KEYS", "*"),
+        ("SCAN", 0),
+        ("MULTI",),
+        ("CONFIG", "GET", "*"),
+        ("FLUSHALL",),
+        ("INFO",),
+    ],
+    ids=lambda words: str(words[0]),
+)
+def test_a_producer_cannot(guarded: Guarded, producer: redis.Redis, words: tuple[object, ...]) -> None:
+    guarded.admin.rpush(INBOX, b"theirs")
+    with pytest.raises(Refused):
+        producer.execute_command(*words)
+    assert guarded.admin.lrange(INBOX, 0, -1) == [b"theirs"]
+
+
+def test_a_worker_has_no_administrative_or_dangerous_command(guarded: Guarded) -> None:
+    asked = [c for c in commands_of(guarded.admin) if c.words != ("info",)]
+    feared = {_text(name) for kind in ("admin", "dangerous") for name in guarded.admin.acl_cat(kind)}
+    feared |= {"script|flush", "script|kill", "function|load", "function|delete", "fcall"}
+    assert {"config|set", "flushall", "flushdb", "shutdown", "debug", "acl|setuser", "keys", "monitor"} < feared
+    assert feared - {"info"} <= {c.name for c in asked} | {c.words[0] for c in asked}
+    allowed = [c.name for c in asked if feared & {c.name, c.words[0]} and _may(guarded, "worker", c)]
+    assert allowed == []
+
+
+def _may(guarded: Guarded, account: str, command: Command) -> bool:
+    answer = guarded.admin.execute_command(
+        "ACL DRYRUN", f"heald-{account}", *command.words, *["heald:x"] * command.arguments
+    )
+    return answer in (b"OK", "OK", True)
+
+
+@pytest.mark.parametrize("key", ["other", "healdx", "rqx", "resque:queue"])
+def test_a_worker_reaches_no_keys_but_healds_and_rqs(worker: redis.Redis, key: str) -> None:
+    for words in (("GET", key), ("SET", key, "x"), ("EVAL", "return redis.call('GET', KEYS[1])", 1, key)):
+        with pytest.raises(Refused):
+            worker.execute_command(*words)
+
+
+def test_a_worker_reaches_no_keys_through_a_script(worker: redis.Redis) -> None:
+    for body in ("return redis.call('GET', 'other')", "return redis.call('CONFIG', 'GET', '*')"):
+        with pytest.raises(redis.ResponseError):
+            worker.eval(body, 0)
+
+
+def test_a_worker_hears_no_channels_but_rqs(worker: redis.Redis) -> None:
+    with pytest.raises(Refused):
+        worker.publish("other", "x")
+
+
+def test_the_flow_of_a_run_needs_nothing_that_a_worker_may_not_do(
+    guarded: Guarded, worker: redis.Redis, tmp_path: Path
+) -> None:
+    chosen = settings(tmp_path, RecordRepair(succeed_from=2), policy=RecoveryPolicy(max_attempts=2))
+    house = House(worker, chosen)
+    house.push(report("mended"), report("given-up", stage="deploy", message="x"), b"junk", report("mended"))
+    house.settle()
+    house.close()
+    assert set(house.logs()) == {"mended", "given-up"}
+    assert house.dead() == ["not_json"]
+    assert guarded.refusals() == set()
+
+
+CONFIGURATION = """
+[repairs.patch_forward]
+kind = "command"
+command = {command}
+
+[notices.on_escalated]
+kind = "command"
+command = {command}
+"""
+
+
+def test_real_workers_and_rqs_own_tools_need_nothing_more(
+    guarded: Guarded, producer: redis.Redis, tmp_path: Path
+) -> None:
+    """Work-horses, registration, heartbeats, RQ's maintenance and its pub/sub, all as the worker account."""
+    command = json.dumps([sys.executable, "-c", "pass"])
+    (tmp_path / "heald.toml").write_text(CONFIGURATION.format(command=command))
+    producer.rpush(INBOX, report("mended"), report("given-up", stage="deploy", message="x"))
+    env = environment(guarded.url("worker"), tmp_path)
+    with Process("worker", "--burst", env=env, cwd=tmp_path) as process:
+        assert process.wait() == 0, process.said()
+    ended = {entry[b"run"]: entry[b"ending"] for _, entry in guarded.admin.xrange(keys.RECOVERIES)}
+    assert ended == {b"mended": b"recovered", b"given-up": b"escalated"}
+    rq = [Path(sys.executable).with_name("rq"), "info", "--raw", "--url", guarded.url("worker")]
+    info = subprocess.run(rq, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (info.returncode, "heald-repair" in info.stdout) == (0, True), info.stderr
+    assert guarded.refusals() == set()

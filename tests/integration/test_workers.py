@@ -1,0 +1,244 @@
+"""Real worker processes: repairs in work-horses, graceful and ungraceful ends, what RQ's own tools see."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+
+from heald_worker import keys
+from heald_worker.records import decode_log
+from support.processes import lives
+from support.server import Server
+from support.service import report
+from support.verbs import Process, children_of, descendants, environment, heald
+from support.wait import until
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="walks /proc")
+
+SWIFT = """
+[timing]
+resend_first = 0.2
+resend_most = 1
+lease = 10
+renewal = 1
+stop_grace = {grace}
+retry_first = 0.05
+retry_most = 0.1
+"""
+
+
+class Shop:
+    """A folder with a heald.toml and everything to run workers in it."""
+
+    def __init__(self, server: Server, conn: redis.Redis, folder: Path) -> None:
+        self.server, self.conn, self.folder = server, conn, folder
+        self.env = environment(server.url, folder)
+
+    def configure(self, script: str, *, more: str = "", grace: float = 30) -> None:
+        """Every action runs this Python script (with the repair's variables)."""
+        repair = self.folder / "repair.py"
+        repair.write_text(script)
+        command = json.dumps([sys.executable, str(repair)])
+        repairs = "".join(
+            f"[repairs.{action}]\nkind = 'command'\ncommand = {command}\n"
+            for action in ("retry", "patch_forward", "rollback")
+        )
+        (self.folder / "heald.toml").write_text(SWIFT.format(grace=grace) + repairs + more)
+
+    def worker(self, *argv: str, name: str = "worker") -> Process:
+        return Process("worker", *argv, env=self.env, cwd=self.folder, name=name)
+
+    def push(self, *reports: bytes) -> None:
+        self.conn.rpush(keys.INBOX, *reports)
+
+    def logs(self) -> dict[str, bytes]:
+        entries = [fields for _, fields in self.conn.xrange(keys.RECOVERIES)]
+        runs = [fields[b"run"].decode() for fields in entries]
+        assert len(runs) == len(set(runs)), "a run has two logs"
+        return {fields[b"run"].decode(): fields[b"log"] for fields in entries}
+
+    def events(self, run_id: str) -> list[str]:
+        entries = [fields for _, fields in self.conn.xrange(keys.EVENTS)]
+        return [e[b"kind"].decode() for e in entries if e[b"run"].decode() == run_id]
+
+    def until_ended(self, *runs: str, seconds: float = 60) -> None:
+        until(lambda: set(runs) <= set(self.logs()), f"{runs} have ended", seconds)
+
+    def marks(self) -> list[str]:
+        """Lines that repairs wrote to `marks`."""
+        path = self.folder / "marks"
+        return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def shop(server: Server, conn: redis.Redis, tmp_path: Path) -> Shop:
+    return Shop(server, conn, tmp_path)
+
+
+MARK = "import os; open('marks', 'a').write(os.environ['HEALD_IDEMPOTENCY_KEY'] + '\\n')\n"
+HANG = "import os, time\n" + MARK + "while not os.path.exists('go'): time.sleep(0.05)\n"
+
+
+KILL_HORSE = (
+    "import os, signal\n"
+    "horse = open(f'/proc/{os.getppid()}/stat').read().rpartition(')')[2].split()[1]\n"
+    "os.kill(int(horse), signal.SIGKILL)\n"
+)
+"""A repair's parent is its keeper; the keeper's parent is the work-horse."""
+
+
+def test_a_burst_works_everything_off_and_ends(shop: Shop) -> None:
+    shop.configure(MARK)
+    shop.push(*(report(f"run-{n}") for n in range(5)))
+    with shop.worker("--burst", "--repairs", "2") as worker:
+        assert worker.wait() == 0, worker.said()
+    assert {decode_log(log).outcome for log in shop.logs().values()} == {"recovered"}
+    assert sorted(shop.marks()) == [f"run-{n}:1" for n in range(5)]
+    assert shop.events("run-0") == ["accepted", "decided", "repair_started", "repair_ended", "ended"]
+    check = heald("verify", "--all", "--dir", str(shop.folder / "artifacts"), env=shop.env, cwd=shop.folder)
+    assert check.returncode == 0, check.stderr
+
+
+def test_a_failing_repair_tells_the_next_failure(shop: Shop) -> None:
+    shop.configure("import sys; print('still red: 3 failed'); sys.exit(4)")
+    shop.push(report("run-1"))
+    with shop.worker("--burst") as worker:
+        assert worker.wait() == 0, worker.said()
+    log = decode_log(shop.logs()["run-1"])
+    assert (log.outcome, log.attempts_used) == ("failed", 3)
+    assert (log.final_failure.exit_code, "still red: 3 failed" in log.final_failure.message) == (4, True)
+
+
+def test_a_killed_repair_process_gives_its_repair_to_another(shop: Shop) -> None:
+    shop.configure(HANG)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        family = descendants(one.pid)
+        assert len(family) >= 2
+        one.kill()
+        until(lambda: not any(lives(pid) for pid in family), "the repair died with its worker")
+        (shop.folder / "go").touch()
+        with shop.worker("--role", "repairs", name="two"):
+            shop.until_ended("run-1")
+    assert shop.marks() == ["run-1:1", "run-1:1"]
+    log = decode_log(shop.logs()["run-1"])
+    assert (log.outcome, log.attempts_used) == ("recovered", 1)
+
+
+def test_a_killed_work_horse_is_a_lost_repair_that_is_made_again_at_once(shop: Shop) -> None:
+    shop.configure(HANG)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        (shop.folder / "go").touch()
+        [horse] = one.children()
+        command = children_of(horse)
+        os.kill(horse, signal.SIGKILL)
+        shop.until_ended("run-1", seconds=9)  # sooner than the lease
+        assert not any(lives(pid) for pid in command)
+    assert shop.events("run-1").count("repair_lost") == 1
+
+
+def test_a_repair_lost_too_often_is_a_failed_attempt(shop: Shop) -> None:
+    shop.configure(
+        MARK + KILL_HORSE + "import time; time.sleep(60)",
+        more="[policies.default]\nmax_attempts = 1\n",
+    )
+    shop.push(report("run-1"))
+    with shop.worker("--burst") as worker:
+        assert worker.wait() == 0, worker.said()
+    assert shop.marks() == ["run-1:1"] * 3
+    assert shop.events("run-1").count("repair_lost") == 2
+    assert shop.events("run-1").count("repair_abandoned") == 1
+
+
+def test_a_long_repair_holds_no_decision_back(shop: Shop) -> None:
+    shop.configure(HANG)
+    shop.push(report("run-1"))
+    with shop.worker("--repairs", "1"):
+        until(lambda: shop.marks() == ["run-1:1"], "the long repair has begun")
+        shop.push(report("run-2", stage="deploy", message="unknown"))
+        shop.until_ended("run-2")
+        assert "run-1" not in shop.logs()
+        (shop.folder / "go").touch()
+
+
+def test_sigterm_lets_the_repair_in_hand_finish(shop: Shop) -> None:
+    shop.configure(MARK + "import os, time\nwhile not os.path.exists('go'): time.sleep(0.05)\n")
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        one.popen.send_signal(signal.SIGTERM)
+        (shop.folder / "go").touch()
+        assert one.wait() == 0, one.said()
+        shop.until_ended("run-1")
+    assert shop.marks() == ["run-1:1"]
+    assert decode_log(shop.logs()["run-1"]).outcome == "recovered"
+
+
+def test_sigterm_gives_a_repair_back_that_outlasts_the_grace(shop: Shop) -> None:
+    shop.configure(HANG, grace=0.5)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"):
+        with shop.worker("--role", "repairs", name="one") as one:
+            until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+            family = descendants(one.pid)
+            assert one.terminate() == 0, one.said()
+        assert not any(lives(pid) for pid in family)
+        until(lambda: "repair_returned" in shop.events("run-1"), "the repair was given back")
+        (shop.folder / "go").touch()
+        with shop.worker("--role", "repairs", name="two"):
+            shop.until_ended("run-1")
+    assert "repair_lost" not in shop.events("run-1")
+    assert decode_log(shop.logs()["run-1"]).attempts_used == 1
+
+
+def test_a_killed_supervisor_takes_its_processes_with_it(shop: Shop) -> None:
+    shop.configure(HANG, grace=0.5)
+    shop.push(report("run-1"))
+    with shop.worker("--repairs", "1") as worker:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        family = descendants(worker.pid)
+        assert len(family) >= 4
+        worker.kill()
+        until(lambda: not any(lives(pid) for pid in family), "all of them have ended")
+
+
+def test_a_killed_control_process_is_started_again_and_nothing_is_lost(shop: Shop) -> None:
+    shop.configure(MARK)
+    with shop.worker("--repairs", "1") as worker:
+        until(lambda: len(worker.children()) == 2, "both processes run")
+        for pid in worker.children():
+            os.kill(pid, signal.SIGKILL)
+        shop.push(report("run-1"))
+        shop.until_ended("run-1")
+
+
+def test_rq_and_heald_see_the_workers(shop: Shop) -> None:
+    shop.configure(HANG)
+    shop.push(report("run-1"))
+    with shop.worker("--repairs", "1"):
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        seen = heald("workers", "--json", env=shop.env, cwd=shop.folder)
+        rows = [json.loads(line) for line in seen.stdout.splitlines()]
+        assert sorted((row["queues"], row["state"]) for row in rows) == [
+            (["decide", "record", "escalate"], "idle"),
+            (["repair"], "busy"),
+        ]
+        rq = Path(sys.executable).with_name("rq")
+        argv = [str(rq), "info", "--raw", "--url", shop.server.url]
+        info = subprocess.run(argv, env=shop.env, capture_output=True, text=True, timeout=30, check=True).stdout
+        assert "queue heald-repair 0" in info
+        assert info.count("worker ") == 2
+        assert "busy heald-repair" in info
+        (shop.folder / "go").touch()
+        shop.until_ended("run-1")
+    assert heald("workers", env=shop.env, cwd=shop.folder).returncode == 1

@@ -1,0 +1,223 @@
+"""The doctor's judgement, on what servers and machines may say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heald_producer.spool import Spool
+from heald_worker.cli.checkup import (
+    Level,
+    check_artifacts,
+    check_configuration,
+    check_playbook,
+    check_spool,
+    missing_of,
+)
+from heald_worker.cli.describe import repair_words
+from heald_worker.cli.health import Thresholds, complaints
+from heald_worker.cli.server_checkup import Backlog, check_persistence, check_server, check_work
+from heald_worker.cli.vitals import Vitals
+from heald_worker.config import Limits, Settings, load
+from heald_worker.playbook import CommandNotice, CommandRepair, PythonRepair, RecordRepair, WebhookNotice
+
+SOUND = {"redis_version": "7.2.4", "role": "master", "maxmemory_policy": "noeviction", "used_memory": 5, "maxmemory": 0}
+QUIET = Vitals(inbox=0, oldest=None, agenda=0, overdue=0, lag=0.0, parked=0, dead=0, paused=None)
+BUSY = Backlog({"heald-decide": 3}, workers=2)
+
+
+def worst(info: dict[str, Any]) -> str:
+    return "; ".join(each.detail for each in check_server(SOUND | info) if each.level is not Level.OK)
+
+
+def test_a_sound_server_gives_no_complaint() -> None:
+    assert worst({}) == ""
+    assert worst({"valkey_version": "8.0.1"}) == ""
+    assert worst({"redis_version": "10.0"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"redis_version": "6.2.14"}, "Redis 6.2.14 is too old"),
+        ({"valkey_version": "7.2.8"}, "Valkey 7.2.8 is too old"),
+        ({"cluster_enabled": 1}, "it is a Redis Cluster"),
+        ({"role": "slave"}, "it is a replica and refuses writes"),
+        ({"maxmemory_policy": "allkeys-lru"}, "allkeys-lru: a full server would drop runs"),
+        ({"maxmemory_policy": None}, "does not tell its eviction policy"),
+        ({"used_memory": 95, "maxmemory": 100}, "95% of maxmemory is used"),
+    ],
+)
+def test_a_server_that_would_lose_or_refuse_something_is_told_so(info: dict[str, Any], said: str) -> None:
+    assert said in worst(info)
+
+
+@pytest.mark.parametrize(
+    ("info", "fsync", "level"),
+    [
+        ({"aof_enabled": 1}, "always", Level.OK),
+        ({"aof_enabled": 1}, "everysec", Level.OK),
+        ({"aof_enabled": 1}, None, Level.OK),
+        ({"aof_enabled": 1}, "no", Level.WARN),
+        ({"aof_enabled": 0}, "everysec", Level.WARN),
+        ({"aof_enabled": 1, "aof_last_write_status": "err"}, "always", Level.BAD),
+    ],
+)
+def test_persistence_is_judged_by_what_a_crash_would_lose(
+    info: dict[str, Any], fsync: str | None, level: Level
+) -> None:
+    assert check_persistence(info, fsync).level is level
+
+
+def vitals(**changes: Any) -> Vitals:
+    from msgspec.structs import replace
+
+    return replace(QUIET, **changes)
+
+
+@pytest.mark.parametrize(
+    ("seen", "check", "level"),
+    [
+        (vitals(), "inbox", Level.OK),
+        (vitals(inbox=200_000, oldest=90.0), "inbox", Level.WARN),
+        (vitals(inbox=2_000_000), "inbox", Level.BAD),
+        (vitals(agenda=9, overdue=4, lag=300.0), "agenda", Level.WARN),
+        (vitals(agenda=9, overdue=4, lag=1.0), "agenda", Level.OK),
+        (vitals(paused="a release"), "paused", Level.WARN),
+        (vitals(dead=1), "dead letters", Level.WARN),
+    ],
+)
+def test_work_that_stands_still_is_seen(seen: Vitals, check: str, level: Level) -> None:
+    assert {each.check: each.level for each in check_work(seen, BUSY, Limits())}[check] is level
+
+
+def test_a_service_without_workers_is_seen() -> None:
+    found = {each.check: each for each in check_work(QUIET, Backlog({}, workers=0), Limits())}
+    assert found["workers"].advice == "start one with `heald worker`"
+
+
+LIMITS = Thresholds(max_inbox=10, max_age=60, max_lag=60, max_parked=0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (vitals(inbox=10, oldest=60.0, lag=60.0), []),
+        (vitals(inbox=11), ["reports in the inbox: 11 (at most 10)"]),
+        (vitals(oldest=61.0), ["the oldest report waits for 1m (at most 1m)"]),
+        (vitals(overdue=3, lag=3600.0), ["overdue runs: 3, the worst by 1h (at most 1m)"]),
+        (vitals(overdue=3, lag=3600.0, paused="by me"), []),
+        (vitals(parked=1), ["parked runs: 1 (at most 0); `heald doctor` lists them"]),
+        (vitals(inbox=11, parked=1, dead=9), ["inbox: 11", "parked runs: 1"]),
+    ],
+)
+def test_health_complains_about_what_is_beyond_its_threshold_and_nothing_else(seen: Vitals, said: list[str]) -> None:
+    found = complaints(seen, LIMITS)
+    assert len(found) == len(said)
+    assert all(part in sentence for part, sentence in zip(said, found, strict=True))
+
+
+def test_configuration_is_shown_with_its_origin_and_without_its_secrets(tmp_path: Path) -> None:
+    (tmp_path / "heald.toml").write_text(
+        """
+        artifacts = "books"
+        [policies.tight]
+        max_attempts = 1
+        [[rules]]
+        stage = "deploy"
+        policy = "tight"
+        [repairs.retry]
+        kind = "command"
+        command = ["make"]
+        env = { TOKEN = "hunter1" }
+        [notices.on_escalated]
+        kind = "webhook"
+        url = "https://user:hunter2@example.com/hooks/hunter3?key=hunter4"
+        headers = { Authorization = "hunter5" }
+        [timing]
+        lease = 5
+        renewal = 1
+        """
+    )
+    environ = {"REDIS_URL": "redis://me:hunter6@host/0", "HEALD_DRY_RUN": "yes"}
+    found = list(check_configuration(load({}, environ, tmp_path)))
+    shown = "\n".join(each.detail for each in found)
+    assert "hunter" not in shown
+    for part in (
+        "heald.toml",
+        "redis_url = redis://me:***@host/0 (REDIS_URL)",
+        "rules = stage 'deploy' -> tight (heald.toml)",
+        "timing.lease = 5s (heald.toml)",
+        "dry_run = true (HEALD_DRY_RUN)",
+        "dry_run is set: nothing is repaired",
+        "a busy machine may lose repairs",
+    ):
+        assert part in shown
+
+
+def test_what_the_playbook_names_and_this_machine_lacks_is_told(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\n")
+    path = {"PATH": os.environ["PATH"]}
+    assert missing_of(CommandRepair(("sh", "-c", "x")), path) == ""
+    assert "the program no-such-tool is not found" in missing_of(CommandRepair(("no-such-tool",)), path)
+    assert "may not be run" in missing_of(CommandRepair(("./tool",), cwd=str(tmp_path)), path)
+    tool.chmod(0o755)
+    assert missing_of(CommandRepair(("./tool",), cwd=str(tmp_path)), path) == ""
+    assert missing_of(CommandRepair(("tool",), env={"PATH": str(tmp_path)}), path) == ""
+    assert "is not there" in missing_of(CommandNotice(("sh",), cwd=str(tmp_path / "gone")), path)
+    assert missing_of(PythonRepair("json:loads"), path) == ""
+    assert missing_of(PythonRepair("no_such_package.x:f"), path) == "the module no_such_package is not found"
+    assert missing_of(RecordRepair(), path) == ""
+    webhook = WebhookNotice("https://x/", headers={"A": "$TOKEN", "B": "plain"})
+    assert "headers.A takes its value from $TOKEN, which is not set" in missing_of(webhook, path)
+    assert "env.X takes its value from $GONE" in missing_of(CommandRepair(("sh",), env={"X": "$GONE"}), path)
+    assert missing_of(webhook, {"TOKEN": "x"}) == ""
+
+
+def test_an_action_without_a_repair_is_told() -> None:
+    warned = [each.detail for each in check_playbook(Settings(), {})]
+    assert warned == [
+        f"no repair for {action}: each such attempt fails" for action in ("retry", "patch_forward", "rollback")
+    ]
+
+
+def test_an_artifact_folder_is_tried_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    assert check_artifacts(tmp_path).level is Level.OK
+    assert "the first recovery makes it" in check_artifacts(tmp_path / "a" / "b").detail
+    (tmp_path / "file").write_text("x")
+    assert check_artifacts(tmp_path / "file").level is Level.BAD
+    assert check_artifacts(tmp_path / "file" / "sub").level is Level.BAD
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_artifact_folder_that_cannot_be_written_is_told() -> None:
+    place = Path("/proc/self/fd")
+    if not place.exists():
+        pytest.skip("needs /proc")
+    assert "cannot be written" in check_artifacts(place / "x").detail
+
+
+def test_a_spool_that_holds_reports_is_told(tmp_path: Path) -> None:
+    assert check_spool(tmp_path / "none").level is Level.OK
+    Spool(tmp_path).keep(b"{}", now=1.0, token="t", warn=pytest.fail)
+    found = check_spool(tmp_path)
+    assert (found.level, found.advice) == (Level.WARN, "`heald push --spool` sends them")
+
+
+def test_a_sentinel_that_is_set_aside_shows_no_password(tmp_path: Path) -> None:
+    (tmp_path / "heald.toml").write_text("[sentinel]\nmaster_name = 'ci'\npassword = 'hunter1'\n")
+    for environ, said in (({}, "ci (Sentinel)"), ({"REDIS_URL": "redis://:hunter2@h/0"}, "set aside")):
+        shown = "\n".join(each.detail for each in check_configuration(load({}, environ, tmp_path)))
+        assert said in shown
+        assert "hunter" not in shown
+
+
+def test_secrets_in_a_command_are_masked() -> None:
+    token = "ghp_" + "a1B2c3D4e5" * 3 + "f6G7h8"
+    shown = repair_words(CommandRepair(("curl", "-H", f"Authorization: Bearer {token}", "--password", "hunter22")))
+    assert token not in shown
+    assert "curl" in shown

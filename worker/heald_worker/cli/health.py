@@ -1,0 +1,84 @@
+"""`heald health`: one fast probe for supervisors and load balancers; the exit code is the answer."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+import redis
+
+from heald_producer.connection import trouble
+from heald_worker.cli import UNAVAILABLE
+from heald_worker.cli.common import Output, clean, connect, server_name, server_options
+from heald_worker.cli.describe import span
+from heald_worker.cli.times import duration_option
+from heald_worker.cli.vitals import Vitals, measure
+from heald_worker.config import Settings
+
+PROBE_SECONDS = 2.0
+"""How long the server may take to answer."""
+
+
+class Thresholds(msgspec.Struct, frozen=True):
+    """Beyond which vitals a service is not healthy; ages and lags are seconds."""
+
+    max_inbox: int
+    max_age: float
+    max_lag: float
+    max_parked: int
+
+
+def complaints(vitals: Vitals, limits: Thresholds) -> list[str]:
+    """What is beyond its threshold, one sentence each. While the service is paused nothing can be overdue. Pure."""
+    found = []
+    if vitals.inbox > limits.max_inbox:
+        found.append(f"reports in the inbox: {vitals.inbox:,} (at most {limits.max_inbox:,})")
+    if vitals.oldest is not None and vitals.oldest > limits.max_age:
+        found.append(f"the oldest report waits for {span(vitals.oldest)} (at most {span(limits.max_age)})")
+    if vitals.lag > limits.max_lag and vitals.paused is None:
+        found.append(
+            f"overdue runs: {vitals.overdue:,}, the worst by {span(vitals.lag)} (at most {span(limits.max_lag)})"
+        )
+    if vitals.parked > limits.max_parked:
+        found.append(f"parked runs: {vitals.parked:,} (at most {limits.max_parked:,}); `heald doctor` lists them")
+    return found
+
+
+@click.command()
+@click.option("--max-inbox", type=click.IntRange(0), metavar="N", help="Reports waiting (limits.inbox_warning).")
+@click.option("--max-age", callback=duration_option, default="5m", show_default=True, help="Age of the oldest report.")
+@click.option("--max-lag", callback=duration_option, default="60s", show_default=True, help="Lag of the agenda.")
+@click.option("--max-parked", type=click.IntRange(0), metavar="N", default=0, show_default=True, help="Parked runs.")
+@server_options
+def health(settings: Settings, output: Output, max_inbox: int | None, **limits: float) -> int:
+    """Probe the service. Exit code 0: healthy; 1: not; 69: the server cannot be asked."""
+    thresholds = Thresholds(
+        max_inbox=settings.limits.inbox_warning if max_inbox is None else max_inbox,
+        max_age=limits["max_age"],
+        max_lag=limits["max_lag"],
+        max_parked=int(limits["max_parked"]),
+    )
+    try:
+        vitals = measure(connect(settings, timeout=PROBE_SECONDS, patient=False))
+    except redis.RedisError as error:
+        problem = trouble(error, server_name(settings))
+        output.record({"status": "unavailable", "problems": [problem.problem]})
+        if not output.as_json:
+            raise problem from error
+        return UNAVAILABLE
+    found = complaints(vitals, thresholds)
+    status = "unhealthy" if found else "paused" if vitals.paused is not None else "healthy"
+    output.record({"status": status, "problems": found, **msgspec.structs.asdict(vitals)})
+    _show(status, vitals, found, output)
+    return 1 if found else 0
+
+
+def _show(status: str, vitals: Vitals, found: list[str], output: Output) -> None:
+    waiting = f"{vitals.inbox:,}" + (f", the oldest for {span(vitals.oldest)}" if vitals.oldest is not None else "")
+    rows = [
+        ("status", status + (f": {clean(vitals.paused)}" if vitals.paused else "")),
+        ("inbox", waiting),
+        ("agenda", f"{vitals.agenda:,}, {vitals.overdue:,} overdue, the worst by {span(vitals.lag)}"),
+        ("parked", f"{vitals.parked:,}"),
+        ("dead letters", f"{vitals.dead:,}"),
+    ]
+    output.fields([*rows, *(("problem", problem) for problem in found)])

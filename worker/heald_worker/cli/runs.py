@@ -1,0 +1,161 @@
+"""`heald runs` lists runs, `heald show` draws one's timeline, `heald memory` puts a recovery into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+import redis
+from rich.table import Table
+from rich.text import Text
+
+from heald_producer.signals import check_run_id
+from heald_worker import views
+from heald_worker.cli.accounts import ENDING_STYLES, actions, count, failure_class, open_record, place, recovery_record
+from heald_worker.cli.common import Output, Problem, clean, connect, server_options
+from heald_worker.cli.describe import span
+from heald_worker.cli.story import draw, story_record
+from heald_worker.cli.times import id_micros, local_time, took
+from heald_worker.core.memory import recovery_log_to_memory_fields
+from heald_worker.core.taxonomy import TAXONOMIES
+from heald_worker.ledger import UnreadableRun
+from heald_worker.streams import MalformedEntry, RecoveryEntry
+from heald_worker.views import Forgotten, OpenRun
+
+if TYPE_CHECKING:
+    from heald_worker.config import Settings
+
+LISTED = 20
+STATES = ("parked", "open", "ended")
+Listed = OpenRun | RecoveryEntry | MalformedEntry
+
+
+@click.command()
+@click.option("--open", "states", flag_value="open", multiple=True, help="Only runs that are under way.")
+@click.option("--ended", "states", flag_value="ended", multiple=True, help="Only runs that have ended.")
+@click.option("--parked", "states", flag_value="parked", multiple=True, help="Only runs that cannot be advanced.")
+@click.option("-n", "most", type=click.IntRange(1), default=LISTED, show_default=True, help="Runs of each, at most.")
+@server_options
+def runs(settings: Settings, output: Output, states: tuple[str, ...], most: int) -> None:
+    """List runs: parked ones, open ones (the next due first), ended ones (the newest first)."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("since", "run", "state", "class", "actions", "attempts", "took", "where"):
+        table.add_column(heading, overflow="fold")
+    for run in _listed(connect(settings), states or STATES, most):
+        if isinstance(run, MalformedEntry):
+            output.note(f"heald: {clean(str(run))}")
+        elif output.as_json:
+            record = recovery_record(run) if isinstance(run, RecoveryEntry) else open_record(run)
+            state = "ended" if isinstance(run, RecoveryEntry) else run.state
+            output.record({"run": record.pop("run"), "state": state, **record})
+        else:
+            table.add_row(*(_ended_row(run) if isinstance(run, RecoveryEntry) else _open_row(run)))
+    if table.rows:
+        output.print(table)
+    elif not output.as_json:
+        output.note("heald: there are no such runs")
+
+
+def _listed(client: redis.Redis, states: tuple[str, ...], most: int) -> Iterator[Listed]:
+    if "parked" in states:
+        yield from views.parked_runs(client, most)
+    if "open" in states:
+        yield from views.open_runs(client, most)
+    if "ended" in states:
+        yield from views.ended_runs(client, most)
+
+
+def _ended_row(entry: RecoveryEntry) -> list[Text | str]:
+    log = entry.log
+    return [
+        Text(local_time(id_micros(entry.id)), "dim"),
+        Text(clean(entry.run), "bold"),
+        Text(entry.ending, ENDING_STYLES[entry.ending]),
+        failure_class(log.decisions),
+        actions(log.decisions),
+        str(log.attempts_used),
+        took(entry.seconds),
+        Text(place(entry.facts.context, log.initial_failure.stage), "dim"),
+    ]
+
+
+def _open_row(run: OpenRun) -> list[Text | str]:
+    style = "red" if run.parked is not None else "cyan"
+    if isinstance(run.run, UnreadableRun):
+        state = Text("parked" if run.parked is not None else "unreadable", "red")
+        return ["", Text(clean(run.run_id), "bold"), state, "", "", "", "", clean(run.run.problem)]
+    recovery, where = run.run.recovery, place(run.run.context, run.run.recovery.initial_failure.stage)
+    return [
+        Text(local_time(run.run.accepted_at), "dim"),
+        Text(clean(run.run_id), "bold"),
+        Text("parked" if run.parked is not None else recovery.phase.value, style),
+        failure_class(recovery.decisions),
+        actions(recovery.decisions),
+        str(recovery.attempt),
+        "",
+        clean(run.parked) if run.parked is not None else Text(where, "dim"),
+    ]
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@server_options
+def show(settings: Settings, output: Output, run_id: str) -> None:
+    """Draw one run's timeline: what was reported, decided and repaired, and how it ended. Open runs too."""
+    client = connect(settings)
+    run = _found(client, settings, run_id)
+    timeline = views.timeline(client, run)
+    output.record(story_record(run, timeline))
+    if not output.as_json:
+        draw(run, timeline, settings, output)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@server_options
+def memory(settings: Settings, output: Output, run_id: str) -> None:
+    """Print an ended recovery as one sentence and its tags, for indexing."""
+    run = _found(connect(settings), settings, run_id)
+    if isinstance(run, OpenRun):
+        where = "parked" if isinstance(run.run, UnreadableRun) else run.run.recovery.phase
+        raise Problem(f"run {run_id} is {where}; it has no log yet", f"`heald show {run_id}` tells how far it is")
+    ref = run.facts.taxonomy
+    taxonomy = TAXONOMIES.get(ref.name)
+    if taxonomy is None or taxonomy.ref.digest != ref.digest:
+        raise Problem(
+            f"run {run_id} was judged by taxonomy {clean(ref.name)} {clean(ref.version)}, which this heald has not",
+            "ask the heald that recorded it",
+        )
+    fields = recovery_log_to_memory_fields(run.log, taxonomy.classify)
+    output.record({"run": run.run, **msgspec.to_builtins(fields)})
+    tags = ", ".join(clean(tag) for tag in fields.tags)
+    output.fields([("summary", clean(fields.summary)), ("tags", tags), ("size", count(fields.token_estimate, "token"))])
+
+
+def _found(client: redis.Redis, settings: Settings, run_id: str) -> OpenRun | RecoveryEntry:
+    """The run that was asked for.
+
+    Raises:
+        InvalidReport: no run can have this id.
+        Problem: there is none, or nothing of it is left in the stream.
+    """
+    check_run_id(run_id)
+    match views.find_run(client, run_id):
+        case None:
+            kept = span(settings.retention.tombstones)
+            raise Problem(
+                f"nothing is known of run {run_id}",
+                f"ended runs are remembered for {kept}; `heald runs` lists them, `heald verify {run_id}` "
+                "looks for its artifact",
+            )
+        case Forgotten(entry_id=entry_id):
+            raise Problem(
+                f"run {run_id} has ended, and its entry {entry_id} was trimmed from the stream",
+                f"`heald verify {run_id}` looks for its artifact in {settings.artifacts}",
+            )
+        case MalformedEntry() as malformed:
+            raise Problem(clean(str(malformed)), f"`heald verify {run_id}` looks for its artifact")
+        case found:
+            return found

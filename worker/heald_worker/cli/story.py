@@ -1,0 +1,174 @@
+"""One run's story: what it was about, its timeline, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from heald_producer.signals import Context, FailureSignal
+from heald_worker.cli.accounts import (
+    ENDING_STYLES,
+    actions,
+    count,
+    event_record,
+    event_style,
+    event_words,
+    failure_class,
+    open_record,
+    recovery_record,
+)
+from heald_worker.cli.common import Output, clean
+from heald_worker.cli.times import id_micros, local_time, took
+from heald_worker.core.log import RecoveryDecision
+from heald_worker.core.regression import RegressionCheck
+from heald_worker.ledger import UnreadableRun
+from heald_worker.streams import EventEntry, MalformedEntry, RecoveryEntry
+from heald_worker.views import OpenRun, Timeline
+
+if TYPE_CHECKING:
+    from heald_worker.config import Settings
+
+MESSAGE_LINES = 12
+"""Lines of a failure's message that are shown: its last ones."""
+
+Fields = list[tuple[str, str]]
+
+
+def story_record(run: OpenRun | RecoveryEntry, timeline: Timeline) -> dict[str, object]:
+    """A run's story for `--json`."""
+    record = recovery_record(run) if isinstance(run, RecoveryEntry) else open_record(run)
+    state = "ended" if isinstance(run, RecoveryEntry) else run.state
+    return {
+        "run": record.pop("run"),
+        "state": state,
+        **record,
+        "timeline": [
+            {"id": event.id, "malformed": event.problem} if isinstance(event, MalformedEntry) else event_record(event)
+            for event in timeline.events
+        ],
+        "trimmed_events": timeline.trimmed,
+    }
+
+
+def draw(run: OpenRun | RecoveryEntry, timeline: Timeline, settings: Settings, output: Output) -> None:
+    """A run's story for a person."""
+    if isinstance(run, RecoveryEntry):
+        output.print(_ended_head(run))
+        output.fields(_indented(_ended_fields(run)))
+        decisions = run.log.decisions
+    else:
+        output.print(_open_head(run))
+        output.fields(_indented(_open_fields(run)))
+        decisions = () if isinstance(run.run, UnreadableRun) else run.run.recovery.decisions
+    output.print()
+    lines = [*_trimmed(timeline, decisions), *map(_timeline_line, timeline.events)]
+    for number, line in enumerate(lines, start=1):
+        output.print(Text.assemble(("  └─ " if number == len(lines) else "  ├─ ", "dim"), line))
+    if isinstance(run, RecoveryEntry):
+        output.print()
+        output.fields(_indented(_record_fields(run, settings)))
+
+
+def _ended_head(entry: RecoveryEntry) -> Text:
+    log = entry.log
+    summary = f"{count(log.attempts_used, 'attempt')} ({actions(log.decisions)}), {took(entry.seconds)}"
+    return Text.assemble(
+        (clean(entry.run), "bold"), "  ", (entry.ending, f"bold {ENDING_STYLES[entry.ending]}"), f"  {summary}"
+    )
+
+
+def _open_head(run: OpenRun) -> Text:
+    phase = "" if isinstance(run.run, UnreadableRun) else f", {run.run.recovery.phase}"
+    state = run.state + phase
+    return Text.assemble((clean(run.run_id), "bold"), "  ", (state, "bold red" if run.parked is not None else "bold"))
+
+
+def _ended_fields(entry: RecoveryEntry) -> Fields:
+    facts, log = entry.facts, entry.log
+    fields = _failure("failure", log.initial_failure, failure_class(log.decisions))
+    if log.final_failure is not None and log.final_failure != log.initial_failure:
+        fields += _failure("left with", log.final_failure)
+    fields += _context(facts.context)
+    fields += _policy(facts.policy_name, facts.policy_reason, facts.requested_policy)
+    fields += _history(facts.regression, facts.generation, facts.dry_run)
+    return [*fields, ("accepted", local_time(facts.accepted_at))]
+
+
+def _open_fields(run: OpenRun) -> Fields:
+    fields: Fields = [] if run.parked is None else [("parked", clean(run.parked))]
+    if run.due is not None:
+        fields.append(("next look", local_time(round(run.due * 1000))))
+    if isinstance(run.run, UnreadableRun):
+        return [*fields, ("problem", clean(run.run.problem))]
+    held, recovery = run.run, run.run.recovery
+    fields += _failure("failure", recovery.initial_failure, failure_class(recovery.decisions))
+    if recovery.failure is not None:
+        fields += _failure("now", recovery.failure)
+    fields += _context(held.context)
+    fields += _policy(held.policy_name, held.policy_reason, held.requested_policy)
+    fields += _history(held.regression, held.generation, held.dry_run)
+    if recovery.holder is not None:
+        fields.append(("in the hands of", clean(recovery.holder)))
+    return [*fields, ("accepted", local_time(held.accepted_at))]
+
+
+def _failure(label: str, signal: FailureSignal, failure_class: str = "-") -> Fields:
+    """What broke; of a long message its end, where most tools say why."""
+    head = f"stage {clean(signal.stage)}" + (f", {failure_class} failure" if failure_class != "-" else "")
+    head += f", exit code {signal.exit_code}" if signal.exit_code is not None else ""
+    head += ", perhaps flaky" if signal.flaky_hint else ""
+    lines = clean(signal.message, multiline=True).replace("\t", "    ").splitlines()
+    hidden = len(lines) - MESSAGE_LINES
+    shown = [f"... {count(hidden, 'line')} more", *lines[hidden:]] if hidden > 0 else lines
+    return [(label, head), *(("", f"  {line}") for line in shown)]
+
+
+def _context(context: Context) -> Fields:
+    names = ("repository", "ref", "commit", "job", "url", "command", "host", "parent_run")
+    return [(name.replace("_", " "), clean(value)) for name in names if (value := getattr(context, name))]
+
+
+def _policy(name: str, reason: str, requested: str | None) -> Fields:
+    asked = f", {clean(requested)} was asked for" if requested is not None and requested != name else ""
+    return [("policy", clean(name) + (f" ({clean(reason)})" if reason else "") + asked)]
+
+
+def _history(regression: RegressionCheck | None, generation: int, dry_run: bool) -> Fields:
+    fields: Fields = []
+    if regression is not None and regression.is_regression:
+        before = f"of run {clean(regression.prior_run_id or '?')}, which ended as {regression.prior_outcome}"
+        fields.append(("regression", f"{before}: {regression.recommendation.replace('_', ' ')}"))
+    if generation:
+        fields.append(("generation", f"{generation}: caused by a repair"))
+    if dry_run:
+        fields.append(("dry run", "nothing was repaired"))
+    return fields
+
+
+def _record_fields(entry: RecoveryEntry, settings: Settings) -> Fields:
+    folder = settings.artifacts / entry.run
+    there = "" if folder.is_dir() else " (not on this machine)"
+    return [("entry", entry.id), ("digest", entry.digest), ("artifact", clean(f"{folder}{there}"))]
+
+
+def _indented(fields: Fields) -> Fields:
+    return [(f"  {label}", text) for label, text in fields]
+
+
+def _trimmed(timeline: Timeline, decisions: tuple[RecoveryDecision, ...]) -> Iterator[Text]:
+    """What the run itself still knows of the time whose events are gone."""
+    if not timeline.trimmed:
+        return
+    yield Text(f"{count(timeline.trimmed, 'event')} of this run were trimmed; what was decided:", "dim")
+    for decision in decisions:
+        words = f"attempt {decision.attempt}, {decision.failure_class} failure: {decision.action}"
+        yield Text.assemble(("decided", "cyan"), f"  {words} ({clean(decision.rationale)})")
+
+
+def _timeline_line(event: EventEntry | MalformedEntry) -> Text:
+    at = (local_time(id_micros(event.id)), "dim")
+    if isinstance(event, MalformedEntry):
+        return Text.assemble(at, "  ", (f"cannot be read: {clean(event.problem)}", "red"))
+    return Text.assemble(at, "  ", (clean(event.kind), event_style(event)), "  ", event_words(event))

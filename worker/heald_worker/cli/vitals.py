@@ -1,0 +1,82 @@
+"""How the service is doing right now, read from the server in two round trips."""
+
+from __future__ import annotations
+
+import msgspec
+import redis
+
+from heald_producer.signals import MAX_REPORT_BYTES
+from heald_producer.wire import PoisonReport, decode_report
+from heald_worker import keys
+from heald_worker.core.instant import parse_instant
+
+_HEAD = """
+local head = redis.call('LINDEX', KEYS[1], 0)
+return head and #head <= tonumber(ARGV[1]) and head
+"""
+"""The inbox's oldest report, unless it is larger than any report may be: a probe must not fetch 500 MB."""
+
+
+class Vitals(msgspec.Struct, frozen=True):
+    """What a probe sees. Times are seconds on the server's clock.
+
+    Attributes:
+        inbox: reports that wait.
+        oldest: age of the oldest of them by its runner's clock; None when it does not say, or nothing waits.
+        agenda: open runs and intake batches.
+        overdue: entries of the agenda whose time has come.
+        lag: how long the most overdue one has been so.
+        parked: runs that cannot be advanced.
+        dead: dead letters kept.
+        paused: who paused the service and why; None when it is running.
+    """
+
+    inbox: int
+    oldest: float | None
+    agenda: int
+    overdue: int
+    lag: float
+    parked: int
+    dead: int
+    paused: str | None
+
+
+def measure(client: redis.Redis) -> Vitals:
+    """Read the vitals.
+
+    Raises:
+        redis.RedisError: the server cannot be asked.
+    """
+    pipe = client.pipeline(transaction=False)
+    pipe.time()
+    pipe.llen(keys.INBOX)
+    pipe.eval(_HEAD, 1, keys.INBOX, MAX_REPORT_BYTES)
+    pipe.zcard(keys.AGENDA)
+    pipe.zrange(keys.AGENDA, 0, 0, withscores=True)
+    pipe.hlen(keys.PARKED)
+    pipe.xlen(keys.DEAD)
+    pipe.get(keys.PAUSED)
+    (seconds, micros), inbox, head, agenda, first, parked, dead, paused = pipe.execute()
+    now = int(seconds) + int(micros) / 1e6
+    overdue = client.zcount(keys.AGENDA, "-inf", f"({int(now * 1000)}")
+    return Vitals(
+        inbox=inbox,
+        oldest=_age(head, now),
+        agenda=agenda,
+        overdue=int(overdue),
+        lag=max(0.0, now - first[0][1] / 1000) if first else 0.0,
+        parked=parked,
+        dead=dead,
+        paused=None if paused is None else paused.decode("utf-8", "replace"),
+    )
+
+
+def _age(head: bytes | None, now: float) -> float | None:
+    """Seconds since a report was made; a runner's clock that runs ahead gives 0."""
+    if head is None:
+        return None
+    try:
+        reported_at = decode_report(head).reported_at
+        return None if reported_at is None else max(0.0, now - parse_instant(reported_at).seconds)
+    except (PoisonReport, ValueError):
+        return None

@@ -1,0 +1,181 @@
+"""`heald worker` runs one machine's share of the service; `heald workers` lists all that are alive."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from redis import Redis
+
+from heald_worker.cli.common import Output, Problem, connect, server_options
+
+if TYPE_CHECKING:
+    from heald_worker.config import Settings
+
+MOST_REPAIRS = 64
+
+
+@click.command()
+@click.option(
+    "--repairs",
+    type=click.IntRange(0, MOST_REPAIRS),
+    default=1,
+    show_default=True,
+    help="Repair processes to run beside the control process.",
+)
+@click.option(
+    "--role",
+    type=click.Choice(["all", "control", "repairs"]),
+    default="all",
+    show_default=True,
+    help="Run only one kind of process, in the foreground.",
+)
+@click.option("--burst", is_flag=True, help="End when nothing is left: the inbox is empty and every run has ended.")
+@click.option("--dry-run", is_flag=True, default=None, help="Decide and record, repair nothing.")
+@click.option("--artifacts", metavar="DIR", help="Folder of the recovery artifacts.")
+@server_options
+def worker(settings: Settings, output: Output, repairs: int, role: str, burst: bool) -> int:
+    """Run what one machine needs: one control process and its repair processes.
+
+    The control process takes reports in, decides, writes the logs and looks after what was lost; repair processes run
+    the playbook's commands. Start it on one machine or fifty. SIGTERM stops gracefully: the repair in hand finishes
+    within the grace time, or is given back.
+    """
+    _log_to_stderr()
+    client = connect(settings)
+    _check_server(client)
+    _check_playbook(settings)
+    if role != "repairs":
+        _check_artifacts(settings.artifacts)
+    if role == "all":
+        return _supervise(settings, repairs, burst)
+    _tie_to_supervisor()
+    return _serve(settings, client, role, burst)
+
+
+def _supervise(settings: Settings, repairs: int, burst: bool) -> int:
+    from heald_worker.supervisor import Supervisor
+
+    # Flags reach the children as variables: an URL on a command line would show its password to everybody.
+    environ = dict(os.environ)
+    environ.update(
+        HEALD_ARTIFACTS=str(settings.artifacts),
+        HEALD_DRY_RUN="true" if settings.dry_run else "false",
+    )
+    if settings.sentinel is None:
+        environ["HEALD_REDIS_URL"] = settings.redis_url
+    context = click.get_current_context()
+    config = context.params.get("config")
+    if config:
+        environ["HEALD_CONFIG"] = str(Path(config).absolute())
+    return Supervisor(repairs, environ, burst=burst, stop_grace=settings.timing.stop_grace).run()
+
+
+def _serve(settings: Settings, client: Redis, role: str, burst: bool) -> int:
+    from heald_worker.service import Service
+    from heald_worker.workers import ControlWorker, RepairWorker
+
+    service = Service(client, settings, _worker_name(role))
+    work = ControlWorker if role == "control" else RepairWorker
+    work(service).work(burst=burst)
+    return 0
+
+
+def _worker_name(role: str) -> str:
+    host = "".join(c if c.isalnum() or c == "-" else "-" for c in socket.gethostname())[:40]
+    return f"{host}-{role}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s heald[%(process)d] %(levelname)s %(message)s",
+    )
+    for name in ("rq.worker", "rq.job", "rq.queue", "rq.registry"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _tie_to_supervisor() -> None:
+    from heald_worker.repairs.process import tie_to_parent
+    from heald_worker.supervisor import SUPERVISED
+
+    supervisor = os.environ.pop(SUPERVISED, "")
+    if supervisor:
+        tie_to_parent(signal.SIGTERM)
+        if str(os.getppid()) != supervisor:
+            raise Problem("the supervisor ended before this process had started")
+
+
+def _check_server(client: Redis) -> None:
+    info = client.info("server")
+    valkey, version = info.get("valkey_version"), info.get("redis_version", "0")
+    name, wanted = ("Valkey", 8) if valkey else ("Redis", 7)
+    found = str(valkey or version)
+    if int(found.split(".")[0]) < wanted:
+        raise Problem(f"the server is {name} {found}", "heald needs Redis 7.0 or Valkey 8 or newer")
+
+
+def _check_playbook(settings: Settings) -> None:
+    from heald_worker.repairs.python import resolve_callables
+
+    resolve_callables(settings.playbook)
+
+
+def _check_artifacts(folder: Path) -> None:
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise Problem(
+            f"the artifact folder {folder} cannot be written: {error.strerror}",
+            "name another with --artifacts, or mend its permissions",
+        ) from error
+
+
+@click.command()
+@server_options
+def workers(settings: Settings, output: Output) -> int:
+    """List the workers that are alive: role, state, jobs done, last heartbeat.
+
+    Exit code 1 when there is none.
+    """
+    from rq.worker import Worker
+
+    from heald_worker.queues import QUEUES, SafeJob, SafeQueue
+
+    client = connect(settings)
+    found = {
+        known.name: known
+        for queue in QUEUES
+        for known in Worker.all(queue=SafeQueue(queue, connection=client), job_class=SafeJob, queue_class=SafeQueue)
+    }
+    for known in sorted(found.values(), key=lambda each: each.name):
+        queues = [name.removeprefix("heald-") for name in known.queue_names()]
+        beat = known.last_heartbeat.isoformat(timespec="seconds") if known.last_heartbeat else None
+        facts = {
+            "name": known.name,
+            "state": str(known.get_state()),
+            "host": known.hostname,
+            "pid": known.pid,
+            "queues": queues,
+            "jobs": known.successful_job_count,
+            "failed_jobs": known.failed_job_count,
+            "last_heartbeat": beat,
+        }
+        output.record(facts)
+        done = f"{known.successful_job_count} jobs"
+        output.print(f"{known.name}  {known.get_state()}  {'+'.join(queues)}  {done}  last heartbeat {beat}")
+    if not found:
+        output.note("no worker is alive; start one with: heald worker")
+        return 1
+    return 0

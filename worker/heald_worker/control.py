@@ -1,0 +1,205 @@
+"""The control process's turn: intake, decisions, records, notices, and the janitor, each in batches."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event, Thread
+from typing import NamedTuple
+
+import msgspec
+import redis
+
+from heald_worker import decisions, keys, queues
+from heald_worker.agenda import tend
+from heald_worker.decisions import Nudged
+from heald_worker.intake import new_token, take_in
+from heald_worker.notifying import notify
+from heald_worker.service import Service, log, rq_time
+
+BATCH = 256
+NOTICES_AT_ONCE = 4
+JANITOR_EVERY = 1.0
+"""Seconds between two rounds of the janitor while there is other work, or until the next entry is due."""
+BELL_WAIT = 5
+"""Seconds a listener blocks in the server before it asks again."""
+MARK_LIFE = 600
+
+
+class Backlog(NamedTuple):
+    """How much waits where, read in one round trip."""
+
+    inbox: int
+    decide: int
+    record: int
+    repair: int
+    escalate: int
+    agenda: int
+    paused: bool
+
+    @property
+    def open_nudges(self) -> int:
+        """Jobs under way: what intake is held back by."""
+        return self.decide + self.record + self.repair + self.escalate
+
+
+class Control:
+    """One control process's work, a turn at a time; `workers.ControlWorker` runs the loop around it."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.jobs_done = 0
+        self._notices = ThreadPoolExecutor(NOTICES_AT_ONCE, thread_name_prefix="heald-notice")
+        self._telling: set[Future[None]] = set()
+        self._janitor_due = 0.0
+
+    def turn(self) -> Backlog | None:
+        """Do a batch of everything there is. Returns None when something was done, else what still waits."""
+        backlog = self.backlog()
+        self._telling = {future for future in self._telling if not future.done()}
+        if backlog.paused:
+            return backlog
+        busy = self._tend()
+        busy |= self._take_in(backlog)
+        busy |= self._work_off(queues.DECIDE, backlog.decide, BATCH)
+        busy |= self._work_off(queues.RECORD, backlog.record, BATCH)
+        busy |= self._work_off(queues.ESCALATE, backlog.escalate, NOTICES_AT_ONCE - len(self._telling))
+        return None if busy else backlog
+
+    def backlog(self) -> Backlog:
+        """How much waits where."""
+        pipe = self.service.client.pipeline(transaction=False)
+        pipe.llen(keys.INBOX)
+        for queue in queues.QUEUES:
+            pipe.llen(queues.queue_key(queue))
+        pipe.zcard(keys.AGENDA)
+        pipe.exists(keys.PAUSED)
+        inbox, decide, record, repair, escalate, agenda, paused = pipe.execute()
+        return Backlog(inbox, decide, record, repair, escalate, agenda, bool(paused))
+
+    def nothing_left(self, backlog: Backlog) -> bool:
+        """Whether every accepted run has ended (parked ones apart) and nothing waits in the inbox."""
+        return backlog.inbox == backlog.agenda == 0 and not self._telling
+
+    def next_look(self) -> float:
+        """Seconds until the janitor wants a turn."""
+        return max(0.0, self._janitor_due - time.monotonic())
+
+    def close(self, seconds: float) -> None:
+        """Wait for the notices in hand; what is not done by then comes back by the agenda."""
+        deadline = time.monotonic() + seconds
+        for future in self._telling:
+            try:
+                future.result(max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                log.warning("a notice is still under way; another worker will try it again")
+        self._notices.shutdown(wait=False, cancel_futures=True)
+
+    def waits_for(self, backlog: Backlog) -> tuple[str, ...]:
+        """The lists whose next entry this process would take."""
+        lists = [queues.queue_key(queues.DECIDE), queues.queue_key(queues.RECORD)]
+        if backlog.open_nudges < self.service.settings.limits.open_nudges:
+            lists.append(keys.INBOX)
+        if len(self._telling) < NOTICES_AT_ONCE:
+            lists.append(queues.queue_key(queues.ESCALATE))
+        return tuple(lists)
+
+    def _take_in(self, backlog: Backlog) -> bool:
+        if not backlog.inbox or backlog.open_nudges >= self.service.settings.limits.open_nudges:
+            return False
+        return take_in(self.service, new_token()) > 0
+
+    def _tend(self) -> bool:
+        if time.monotonic() < self._janitor_due:
+            return False
+        wait = tend(self.service, lambda token: take_in(self.service, token))
+        seconds = JANITOR_EVERY if wait < 0 else min(JANITOR_EVERY, wait / 1000)
+        self._janitor_due = time.monotonic() + seconds
+        return wait == 0
+
+    def _work_off(self, queue: str, waiting: int, most: int) -> bool:
+        if waiting == 0 or most <= 0:
+            return False
+        nudges = self._take(queue, most)
+        if not nudges:
+            return False
+        if queue == queues.DECIDE:
+            decisions.decide(self.service, nudges)
+        elif queue == queues.RECORD:
+            decisions.record(self.service, nudges)
+        else:
+            for nudge in nudges:
+                self._telling.add(self._notices.submit(_told, self.service, nudge))
+        self.jobs_done += len(nudges)
+        return True
+
+    def _take(self, queue: str, most: int) -> list[Nudged]:
+        execution = os.urandom(6).hex()
+        flat = self.service.ledger.scripts["take"](
+            keys=[queues.queue_key(queue), queues.started_key(queue), keys.PAUSED],
+            args=[
+                most,
+                queues.job_key(""),
+                self.service.name,
+                rq_time(self.service.clock()),
+                execution,
+                MARK_LIFE,
+            ],
+        )
+        nudges = {}
+        for job_id, data in zip(flat[::2], flat[1::2], strict=True):
+            try:
+                call = queues.decode_call(data)
+            except msgspec.MsgspecError as error:
+                log.error("job %s on %s is not one of heald's and was dropped: %s", ascii(job_id), queue, error)
+                self.service.client.delete(queues.job_key("").encode() + job_id)
+                continue
+            nudge = decisions.nudged(queue, call.run_id, call.version, execution)
+            nudges[keys.fold(call.run_id), call.version] = nudge
+        return list(nudges.values())
+
+
+def _told(service: Service, nudge: Nudged) -> None:
+    try:
+        notify(service, nudge.run_id, nudge.version)
+    except Exception:
+        log.exception("run %s: its notice went wrong; the agenda brings it up again", nudge.run_id)
+
+
+class Bell:
+    """Wakes the control process when one of some lists is not empty, without taking anything from it.
+
+    Each list has a listener that moves its first element onto its own place (BLMOVE LEFT LEFT): it blocks while the
+    list is empty and changes nothing, so a lost reply or a killed process costs nothing either.
+    """
+
+    def __init__(self, client: redis.Redis, lists: tuple[str, ...]) -> None:
+        self._client = client
+        self._rang = Event()
+        self._armed = {name: Event() for name in lists}
+        for name in lists:
+            Thread(target=self._listen, args=(name,), name=f"bell {name}", daemon=True).start()
+
+    def wait(self, seconds: float, lists: tuple[str, ...]) -> None:
+        """Return when one of these lists is not empty, `ring` is called, or the time is over."""
+        for name in lists:
+            self._armed[name].set()
+        self._rang.wait(seconds)
+        self._rang.clear()
+
+    def ring(self) -> None:
+        """Wake whoever waits."""
+        self._rang.set()
+
+    def _listen(self, name: str) -> None:
+        armed = self._armed[name]
+        while True:
+            armed.wait()
+            try:
+                if self._client.blmove(name, name, BELL_WAIT, "LEFT", "LEFT") is None:
+                    continue
+            except redis.RedisError:
+                time.sleep(1)
+            armed.clear()
+            self._rang.set()

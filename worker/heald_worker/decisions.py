@@ -1,0 +1,225 @@
+"""Decisions in batches: read many runs in one trip, decide purely, commit all behind their fences in one more.
+
+The same pass records repairs that start nothing and closes runs whose log is fixed, so that a run needs no further
+job for it; whatever dies in between is brought up by the agenda.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from heald_worker import queues
+from heald_worker.agenda import give_up
+from heald_worker.artifacts import ArtifactsUnavailable, write_artifacts
+from heald_worker.core.instant import Instant
+from heald_worker.core.log import RecoveryAttemptResult
+from heald_worker.core.recovery import (
+    Cancel,
+    Decide,
+    Event,
+    InvalidTransition,
+    Phase,
+    Recorded,
+    RepairEnded,
+    Step,
+    advance,
+    log_of,
+)
+from heald_worker.ledger import Finished, Held, Move, UnreadableRun
+from heald_worker.moves import move_for
+from heald_worker.records import canonical_bytes, digest_of
+from heald_worker.repairs import RepairOrder, perform
+from heald_worker.service import Service, log
+
+GONE_THROUGH = frozenset({"committed", "already_mine"})
+
+
+class Nudged(NamedTuple):
+    """One job as it was taken: which run, at which version, and what its commit has to clear away."""
+
+    run_id: str
+    version: int
+    finished: Finished
+
+
+class Planned(NamedTuple):
+    """A step for one run, not committed yet."""
+
+    held: Held
+    step: Step
+    finished: Finished | None
+    detail: dict[str, object] | None = None
+
+
+class Closing(NamedTuple):
+    """A run whose log is fixed and not yet on disk."""
+
+    held: Held
+    finished: Finished | None
+
+
+Think = Callable[[Service, Held, Instant], tuple[Event, dict[str, object] | None]]
+
+NO_SCRATCH = Path(os.devnull)
+"""Repairs made here write nothing, so they get no folder."""
+
+
+def _never() -> bool:
+    return False
+
+
+def decide(service: Service, nudges: Sequence[Nudged]) -> None:
+    """Bring each nudged run one step on: decide, or close it when its log is fixed."""
+    _advance_all(service, nudges, _next_event)
+
+
+def record(service: Service, nudges: Sequence[Nudged]) -> None:
+    """Make the repairs that start nothing (record, dry run, nothing configured) of each nudged run."""
+    _advance_all(service, nudges, _recorded_repair)
+
+
+def cancel(service: Service, run_id: str) -> str:
+    """End a run as cancelled. Returns `cancelled`, `unknown` (not open), `ending` (its log is fixed) or `moved`."""
+    now, [held] = service.ledger.load([run_id])
+    if held is None:
+        return "unknown"
+    if isinstance(held, UnreadableRun):
+        raise held
+    try:
+        step = advance(held.run.recovery, Cancel(), now)
+    except InvalidTransition:
+        return "ending"
+    [verdict] = service.ledger.commit([move_for(service, held, step, now)])
+    return "cancelled" if verdict in GONE_THROUGH else verdict
+
+
+def _advance_all(service: Service, nudges: Sequence[Nudged], think: Think) -> None:
+    now, found = service.ledger.load([nudge.run_id for nudge in nudges])
+    planned, closing, stale = [], [], []
+    for nudge, held in zip(nudges, found, strict=True):
+        if isinstance(held, UnreadableRun):
+            log.error("%s", held)
+        elif held is None or held.version != nudge.version:
+            stale.append(nudge.finished)
+        elif held.run.recovery.phase is Phase.CLOSING:
+            closing.append(Closing(held, nudge.finished))
+        elif plan := _plan(service, held, nudge, now, think):
+            planned.append(plan)
+    if stale:
+        discard(service, stale)
+    close(service, closing + commit_plans(service, planned, now), now)
+
+
+def _plan(service: Service, held: Held, nudge: Nudged, now: Instant, think: Think) -> Planned | None:
+    recovery = held.run.recovery
+    try:
+        event, detail = think(service, held, now)
+        return Planned(held, advance(recovery, event, now), nudge.finished, detail)
+    except InvalidTransition as error:
+        log.warning("run %s: a nudge for it makes no sense: %s", recovery.run_id, error)
+        discard(service, [nudge.finished])
+    except Exception as error:
+        log.exception("run %s cannot be advanced", recovery.run_id)
+        give_up(service, recovery.run_id, held.version, held.sends, f"{type(error).__name__}: {error}")
+    return None
+
+
+def _next_event(service: Service, held: Held, now: Instant) -> tuple[Event, None]:
+    classify = service.taxonomy_of(held.run.taxonomy).classify
+    return Decide(classify(held.run.recovery.current_failure)), None
+
+
+def _recorded_repair(service: Service, held: Held, now: Instant) -> tuple[Event, dict[str, object]]:
+    run, recovery = held.run, held.run.recovery
+    repair = service.repair_for(recovery, run.dry_run)
+    if recovery.phase is not Phase.WAITING or service.starts_something(repair):
+        raise InvalidTransition(recovery.phase, RepairEnded(RecoveryAttemptResult(False)))
+    report = perform(repair, order_for(held), scratch=NO_SCRATCH, stopping=_never)
+    return RepairEnded(report.result), {"detail": "dry run" if run.dry_run else report.detail}
+
+
+def order_for(held: Held) -> RepairOrder:
+    """What a repair of the current attempt is told."""
+    run, recovery = held.run, held.run.recovery
+    decision = recovery.decisions[-1]
+    return RepairOrder(
+        run_id=recovery.run_id,
+        attempt=decision.attempt,
+        action=decision.action,
+        failure_class=decision.failure_class,
+        failure=recovery.current_failure,
+        context=run.context,
+        generation=run.generation,
+    )
+
+
+def commit_plans(service: Service, planned: Iterable[Planned], now: Instant) -> list[Closing]:
+    """Commit steps. Returns the runs that are closing now: this caller goes on to close them."""
+    plans, moves = [], []
+    for plan in planned:
+        try:
+            moves.append(_move(service, plan, now))
+            plans.append(plan)
+        except Exception:
+            log.exception("run %s cannot be committed", plan.held.run.recovery.run_id)
+    closing = []
+    for plan, move, verdict in zip(plans, moves, service.ledger.commit(moves), strict=True):
+        if verdict.startswith("error"):
+            log.error("run %s was not committed: %s", move.run_id, verdict)
+        elif verdict in GONE_THROUGH and plan.step.recovery.phase is Phase.CLOSING:
+            closing.append(Closing(plan.held.after(plan.step.recovery), None))
+    return closing
+
+
+def _move(service: Service, plan: Planned, now: Instant) -> Move:
+    return move_for(
+        service,
+        plan.held,
+        plan.step,
+        now,
+        finished=plan.finished,
+        detail=plan.detail,
+        nudge=plan.step.recovery.phase is not Phase.CLOSING,
+    )
+
+
+def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
+    """Write the artifacts of closing runs, all of a batch at once, and commit what comes after."""
+    if not closing:
+        return
+    items = []
+    for held, _ in closing:
+        data = canonical_bytes(log_of(held.run.recovery))
+        items.append((held.run.recovery.run_id, data, digest_of(data)))
+    try:
+        written = write_artifacts(service.artifacts, items, fsync=service.settings.fsync)
+    except ArtifactsUnavailable as trouble:
+        log.error("%d recovery logs wait for their artifacts: %s", len(closing), trouble)
+        return
+    planned = []
+    for (held, finished), result in zip(closing, written, strict=True):
+        recovery = held.run.recovery
+        if result.trouble:
+            log.error("run %s waits for its artifact: %s", recovery.run_id, result.trouble)
+            continue
+        notify = service.notice_for(recovery.ending, held.run.dry_run) is not None
+        planned.append(Planned(held, advance(recovery, Recorded(notify), now), finished))
+    commit_plans(service, planned, now)
+
+
+def discard(service: Service, finished: Sequence[Finished]) -> None:
+    """Clear away jobs that have nothing to do any more: their run has moved on."""
+    pipe = service.client.pipeline(transaction=False)
+    for job in finished:
+        pipe.delete(job.job_key)
+        if job.mark:
+            pipe.zrem(job.registry_key, job.mark)
+    pipe.execute()
+
+
+def nudged(queue: str, run_id: str, version: int, execution: str = "") -> Nudged:
+    """A nudge with what its commit clears away."""
+    return Nudged(run_id, version, queues.finished_job(queue, run_id, version, execution))

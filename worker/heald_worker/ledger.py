@@ -1,0 +1,297 @@
+"""The truth about every open run, committed only behind a version fence.
+
+A run is a hash; its version grows by one with each commit. Whoever wants to move a run loads it, computes the next
+state with `core.recovery.advance`, and commits "if the version is still the one I saw". The scripts in `lua/` do that
+atomically and in batches; a commit repeated because its reply was lost is recognised by its id and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, NamedTuple
+
+import msgspec
+import redis
+from msgspec.structs import replace
+from redis.commands.core import Script
+
+from heald_producer.signals import Context
+from heald_worker import keys
+from heald_worker.core.instant import Instant
+from heald_worker.core.recovery import Announce, Recovery
+from heald_worker.core.regression import RegressionCheck
+from heald_worker.core.taxonomy import TaxonomyRef
+
+STATE_FORMAT = 1
+
+
+class Run(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One open run: its recovery, and the service's facts about it, frozen at intake.
+
+    Attributes:
+        recovery: the state that `core.recovery.advance` moves.
+        taxonomy: the rules that judge it.
+        policy_name: the policy's name; the policy itself stands in the recovery.
+        policy_reason: why this policy.
+        requested_policy: what the report asked for.
+        regression: what history said when the run was accepted.
+        reported_at: the runner's clock, as it sent it.
+        accepted_at: Redis's clock, microseconds since the epoch.
+        generation: 0 for a run that no repair caused, one more than its parent's otherwise.
+        dry_run: decide and record, repair nothing.
+        format: version of this encoding; an unknown one is parked, not guessed at.
+    """
+
+    recovery: Recovery
+    taxonomy: TaxonomyRef
+    policy_name: str
+    accepted_at: int
+    policy_reason: str = ""
+    requested_policy: str | None = None
+    context: Context = Context()
+    regression: RegressionCheck | None = None
+    reported_at: str | None = None
+    generation: int = 0
+    dry_run: bool = False
+    format: int = msgspec.field(default=STATE_FORMAT)
+
+
+class Held(NamedTuple):
+    """A run as it was loaded: commit against `version`. `digest` is its report's, `sends` counts the janitor's looks.
+    """
+
+    run: Run
+    version: int
+    digest: str
+    sends: int
+
+    def after(self, recovery: Recovery) -> Held:
+        """The same run once a step to this state has been committed."""
+        return self._replace(run=replace(self.run, recovery=recovery), version=self.version + 1)
+
+
+class UnreadableRun(Exception):
+    """The ledger holds a state that this version of heald cannot read."""
+
+    def __init__(self, run_id: str, version: int, problem: str) -> None:
+        self.run_id, self.version, self.problem = run_id, version, problem
+        super().__init__(f"run {run_id}: {problem}")
+
+
+class Job(NamedTuple):
+    """One RQ job as the scripts write it: `queues.nudge_job` builds it."""
+
+    queue_key: str
+    job_key: str
+    job_id: str
+    life: int
+    fields: Sequence[str | int]
+
+
+class Finished(NamedTuple):
+    """A job that the commit makes superfluous: its hash, the started registry, and its mark there."""
+
+    job_key: str
+    registry_key: str = ""
+    mark: str = ""
+
+
+class Completion(NamedTuple):
+    """What the commit that ends a run writes beside the ledger."""
+
+    fields: Sequence[str | msgspec.Raw]
+    digest: str
+    generation: int
+    prior_key: str
+    evaluated_at: int
+    outcome: str
+    ending: str
+    action: str
+
+
+class Move(NamedTuple):
+    """One run's step: from the version that was loaded to the next."""
+
+    run_id: str
+    version: int
+    commit_id: str
+    state: bytes
+    due_ms: int
+    announces: Sequence[Announce]
+    job: Job | None = None
+    finished: Finished | None = None
+    completion: Completion | None = None
+
+
+class Due(NamedTuple):
+    """One entry of the agenda that is due. `version` is -1 for an entry with no run behind it."""
+
+    member: str
+    version: int
+    sends: int
+
+
+_encode_state = msgspec.json.Encoder().encode
+_decode_run = msgspec.json.Decoder(Run).decode
+pack = msgspec.msgpack.Encoder().encode
+"""A script's arguments as msgpack, which Lua unpacks in C; wrap bytes in `blob` first."""
+_encode_facts = msgspec.json.Encoder().encode
+
+
+def new_commit_id() -> str:
+    """An id for one commit: the same on every repetition of its script, never the same for two commits."""
+    return os.urandom(9).hex()
+
+
+def encode_run(run: Run) -> bytes:
+    """The state field of a run's hash."""
+    return _encode_state(run)
+
+
+def decode_run(run_id: str, version: int, state: bytes) -> Run:
+    """Read a state field.
+
+    Raises:
+        UnreadableRun: an unknown format, or not a state at all.
+    """
+    try:
+        run = _decode_run(state)
+    except msgspec.MsgspecError as error:
+        raise UnreadableRun(run_id, version, f"its state cannot be read: {error}") from error
+    if run.format != STATE_FORMAT:
+        raise UnreadableRun(run_id, version, f"its state has format {run.format}, this heald reads {STATE_FORMAT}")
+    return run
+
+
+def load_scripts(client: redis.Redis) -> dict[str, Script]:
+    """Every file of `lua/` as a script of this client, by its name without the ending."""
+    folder = resources.files("heald_worker") / "lua"
+    return {
+        entry.name.removesuffix(".lua"): client.register_script(entry.read_text("utf-8"))
+        for entry in folder.iterdir()
+        if entry.name.endswith(".lua")
+    }
+
+
+class Spans(NamedTuple):
+    """How long things are kept, in milliseconds."""
+
+    events: int
+    recoveries: int
+    tombstones: int
+    regression_window: int
+
+
+class Ledger:
+    """The open runs of one server."""
+
+    def __init__(self, client: redis.Redis, spans: Spans) -> None:
+        self.client, self.spans = client, spans
+        self.scripts = load_scripts(client)
+
+    def now(self) -> Instant:
+        """The server's clock, the only one that decides anything."""
+        seconds, micros = self.client.time()
+        return Instant(int(seconds), int(micros) * 1000)
+
+    def load(self, run_ids: Sequence[str]) -> tuple[Instant, list[Held | UnreadableRun | None]]:
+        """The server's time and each run, in one round trip; None for a run that is not open."""
+        pipe = self.client.pipeline(transaction=False)
+        pipe.time()
+        for run_id in run_ids:
+            pipe.hmget(keys.run(run_id), "v", "s", "d", "n")
+        (seconds, micros), *rows = pipe.execute(raise_on_error=False)
+        now = Instant(int(seconds), int(micros) * 1000)
+        return now, [_held(run_id, row) for run_id, row in zip(run_ids, rows, strict=True)]
+
+    def commit(self, moves: Sequence[Move]) -> list[str]:
+        """Commit each move behind its fence, in one round trip.
+
+        Returns:
+            Per move `committed`, `already_mine`, `moved`, or `error: ...`.
+        """
+        if not moves:
+            return []
+        spans = self.spans
+        answers = self.scripts["commit"](
+            keys=[keys.AGENDA, keys.EVENTS, keys.RECOVERIES, keys.STATS],
+            args=[
+                pack([_packed(move) for move in moves]),
+                spans.events,
+                spans.recoveries,
+                spans.tombstones,
+                spans.regression_window,
+                keys.RUN_PREFIX,
+                keys.TOMBSTONE_PREFIX,
+            ],
+        )
+        return [answer.decode() for answer in answers]
+
+    def due(self, most: int, first_ms: int, longest_ms: int) -> tuple[int, list[Due]]:
+        """Milliseconds until the next entry is due (-1: the agenda is empty), and what is due now."""
+        wait, entries = self.scripts["due"](
+            keys=[keys.AGENDA],
+            args=[most, first_ms, longest_ms, keys.RUN_PREFIX, keys.TOMBSTONE_PREFIX, keys.INTAKE_PREFIX],
+        )
+        return int(wait), [Due(member.decode(), int(version), int(sends)) for member, version, sends in entries]
+
+    def resend(self, run_id: str, version: int, job: Job) -> str:
+        """Send a nudge again: `sent`, `queued` when it is not lost at all, or `moved`."""
+        answer = self.scripts["resend"](
+            keys=[keys.run(run_id), job.queue_key],
+            args=[version, job.job_key, job.job_id, job.life, *job.fields],
+        )
+        return str(answer.decode())
+
+    def park(self, run_id: str, version: int, reason: str) -> bool:
+        """Take a run that cannot be advanced off the agenda and say why."""
+        answer = self.scripts["park"](
+            keys=[keys.run(run_id), keys.AGENDA, keys.PARKED, keys.EVENTS],
+            args=[version, keys.fold(run_id), reason, encode_facts({"reason": reason})],
+        )
+        return bool(answer)
+
+
+def renew(script: Script, run_id: str, version: int, lease_ms: int, client: redis.Redis) -> int:
+    """Renew a claim's lease: 1 renewed, 0 not (any more) this holder's, -1 not claimed yet."""
+    answer = script(keys=[keys.run(run_id), keys.AGENDA], args=[version, lease_ms, keys.fold(run_id)], client=client)
+    return int(answer)
+
+
+def blob(data: bytes) -> msgspec.Raw:
+    """Bytes for `pack`: Lua's cmsgpack knows no binary type, but its strings hold any bytes."""
+    return msgspec.Raw(b"\xdb" + len(data).to_bytes(4, "big") + data)
+
+
+def encode_facts(facts: Mapping[str, object]) -> bytes:
+    """An event's facts as JSON."""
+    return _encode_facts(facts)
+
+
+def _held(run_id: str, row: Any) -> Held | UnreadableRun | None:
+    if isinstance(row, redis.RedisError):
+        return UnreadableRun(run_id, -1, str(row))
+    version, state, digest, sends = row
+    if version is None:
+        return None
+    try:
+        run = decode_run(run_id, int(version), state or b"")
+        return Held(run, int(version), (digest or b"").decode(), int(sends or 0))
+    except UnreadableRun as unreadable:
+        return unreadable
+
+
+def _packed(move: Move) -> list[object]:
+    return [
+        keys.fold(move.run_id),
+        move.version,
+        move.commit_id,
+        blob(move.state),
+        move.due_ms,
+        [(announce.kind, blob(encode_facts(announce.facts))) for announce in move.announces],
+        move.job or False,
+        move.finished or False,
+        move.completion or False,
+    ]

@@ -1,0 +1,145 @@
+-- Commit a batch of moves, each behind its run's version fence.
+--
+-- KEYS  1 agenda   2 events   3 recoveries   4 stats
+-- ARGV  1 moves (msgpack)   2 oldest event to keep (ms of age)   3 oldest recovery to keep (ms of age)
+--       4 tombstone's life (ms)   5 regression window (ms)   6 run prefix   7 tombstone prefix
+-- A move: { 1 folded run id, 2 expected version, 3 commit id, 4 state, 5 due in ms, 6 announces {{kind, facts}...},
+--           7 job {queue key, job key, job id, life in s, {field, value...}} or false,
+--           8 finished job {job key, started registry, member} or false,
+--           9 ended {recovery fields {...}, tombstone head, generation, prior key, evaluated at (us), outcome, ending,
+--             last action} or false }
+-- Answers, per move: 'committed', 'already_mine' (this very commit went through, its reply was lost), 'moved' (somebody
+-- was faster), or 'error: ...' (nothing was written). Lua does not roll back: types are checked before any write, and the
+-- state goes first. A follow-up that fails leaves the run due now, so the janitor sees it.
+
+local agenda, events, recoveries, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local moves = cmsgpack.unpack(ARGV[1])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local oldest_event = string.format('%d', now - ARGV[2])
+local oldest_recovery = string.format('%d', now - ARGV[3])
+local run_prefix, tomb_prefix = ARGV[6], ARGV[7]
+
+local function wrong_type(key, wanted)
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'none' and kind ~= wanted then
+    return 'error: ' .. key .. ' holds a ' .. kind .. ', not a ' .. wanted
+  end
+end
+
+local shared = wrong_type(agenda, 'zset') or wrong_type(events, 'stream') or wrong_type(recoveries, 'stream')
+  or wrong_type(stats, 'hash')
+
+local queues = {}
+local function wrong_queue(job)
+  if not job then return nil end
+  if queues[job[1]] == nil then
+    queues[job[1]] = wrong_type(job[1], 'list') or false
+    if not queues[job[1]] then redis.pcall('SADD', 'rq:queues', job[1]) end
+  end
+  return queues[job[1]] or nil
+end
+
+local failed -- the first follow-up of a move that went wrong
+local function follow_up(...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then failed = failed or reply.err end
+  return reply
+end
+
+local function announce(move, version)
+  local ids = {}
+  for _, told in ipairs(move[6]) do
+    local id = follow_up('XADD', events, 'MINID', '~', oldest_event, '*',
+      'run', move[1], 'kind', told[1], 'version', version, 'facts', told[2])
+    if type(id) == 'string' then ids[#ids + 1] = id end
+  end
+  return table.concat(ids, ' ')
+end
+
+local function forget(done)
+  if not done then return end
+  follow_up('DEL', done[1])
+  if done[3] ~= '' then follow_up('ZREM', done[2], done[3]) end
+end
+
+local function send(job)
+  if not job then return end
+  follow_up('HSET', job[2], unpack(job[5]))
+  follow_up('EXPIRE', job[2], job[4])
+  follow_up('RPUSH', job[1], job[3])
+end
+
+-- The newest two ended runs are all the regression check needs; on equal instants the earlier entry counts as newer.
+local function remember(move)
+  local ended = move[9]
+  local run = ended[1][2]
+  local key, at = ended[4], string.format('%.0f', ended[5])
+  if key == '' then return end
+  local kept = {}
+  local stored = follow_up('GET', key)
+  if type(stored) == 'string' then kept = cjson.decode(stored) end
+  local place = #kept + 1
+  for i, prior in ipairs(kept) do
+    if string.lower(prior[3]) == move[1] then return end
+    if tonumber(prior[1]) < tonumber(at) and i < place then place = i end
+  end
+  table.insert(kept, place, { at, ended[6], run, ended[8] })
+  kept[3] = nil
+  follow_up('SET', key, cjson.encode(kept), 'PX', ARGV[5])
+end
+
+local function finish(move, key, seen)
+  local ended, run = move[9], move[1]
+  local fields = ended[1]
+  fields[#fields + 1] = 'events'
+  fields[#fields + 1] = seen or ''
+  local id = redis.pcall('XADD', recoveries, 'MINID', '~', oldest_recovery, '*', unpack(fields))
+  if type(id) == 'table' then
+    redis.pcall('ZADD', agenda, now + 5000, run)
+    return 'error: ' .. id.err
+  end
+  redis.call('SET', tomb_prefix .. run, table.concat({ ended[2], id, move[3], ended[3] }, ' '), 'PX', ARGV[4])
+  redis.call('DEL', key)
+  redis.call('ZREM', agenda, run)
+  announce(move, string.format('%d', move[2] + 1))
+  remember(move)
+  follow_up('HINCRBY', stats, 'ended_' .. ended[7], 1)
+  forget(move[8])
+  return 'committed'
+end
+
+local function commit(move)
+  local run, key = move[1], run_prefix .. move[1]
+  local held = redis.pcall('HMGET', key, 'v', 'c', 'e')
+  if held.err then return 'error: ' .. held.err end
+  if not held[1] then
+    local stone = redis.pcall('GET', tomb_prefix .. run)
+    local mine = type(stone) == 'string' and string.find(stone, ' ' .. move[3] .. ' ', 1, true)
+    return mine and 'already_mine' or 'moved'
+  end
+  if tonumber(held[1]) ~= move[2] then
+    return held[2] == move[3] and 'already_mine' or 'moved'
+  end
+  local wrong = shared or wrong_queue(move[7])
+  if wrong then return wrong end
+  if move[9] then return finish(move, key, held[3]) end
+
+  local version = string.format('%d', move[2] + 1)
+  redis.call('HSET', key, 'v', version, 'c', move[3], 's', move[4])
+  redis.call('ZADD', agenda, now + move[5], run)
+  local ids = announce(move, version)
+  follow_up('HSET', key, 'e', held[3] and held[3] ~= '' and (held[3] .. ' ' .. ids) or ids)
+  follow_up('HDEL', key, 'n')
+  forget(move[8])
+  send(move[7])
+  if failed then redis.pcall('ZADD', agenda, now, run) end
+  return 'committed'
+end
+
+local answers = {}
+for i, move in ipairs(moves) do
+  failed = nil
+  answers[i] = commit(move)
+end
+return answers

@@ -1,0 +1,38 @@
+-- What on the agenda is due: each entry is moved ahead before it is answered, so that two janitors never share one.
+--
+-- KEYS  1 agenda
+-- ARGV  1 most entries   2 first and   3 longest time to the next look (ms)   4 run prefix   5 tombstone prefix   6 intake prefix
+-- Answers { ms until the next entry is due or -1, { member, version, re-sends }... }. Each look at a run doubles the
+-- time to the next one, until a commit starts again. Entries without a run or a batch behind them are taken off.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local first, longest = tonumber(ARGV[2]), tonumber(ARGV[3])
+local found = {}
+
+for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
+  if string.sub(member, 1, 7) == 'intake:' then
+    if redis.call('EXISTS', ARGV[6] .. string.sub(member, 8)) == 1 then
+      redis.call('ZADD', KEYS[1], now + first, member)
+      found[#found + 1] = { member, '0', '0' }
+    else
+      redis.call('ZREM', KEYS[1], member)
+    end
+  else
+    local held = redis.pcall('HMGET', ARGV[4] .. member, 'v')
+    if held.err or not held[1] then
+      redis.call('ZREM', KEYS[1], member)
+      if held.err or redis.call('EXISTS', ARGV[5] .. member) == 0 then found[#found + 1] = { member, '-1', '0' } end
+    else
+      local sends = redis.call('HINCRBY', ARGV[4] .. member, 'n', 1)
+      local wait = math.min(first * 2 ^ math.min(sends - 1, 30), longest)
+      redis.call('ZADD', KEYS[1], now + wait, member)
+      found[#found + 1] = { member, held[1], tostring(sends) }
+    end
+  end
+end
+
+local head = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+local next_due = -1
+if head[2] then next_due = math.max(0, math.floor(head[2] - now)) end
+return { next_due, found }

@@ -1,0 +1,91 @@
+-- Commit an intake batch: create its runs, write its dead letters, delete it. All of it, or nothing when it is gone.
+--
+-- KEYS  1 this batch's list   2 agenda   3 events   4 dead letters   5 stats
+-- ARGV  1 the batch's agenda member   2 items (msgpack)   3 oldest event to keep (ms of age)   4 most dead letters
+--       5 run prefix   6 tombstone prefix
+-- An item: { 'run', 1 folded run id, 2 digest, 3 commit id, 4 state, 5 due in ms, 6 facts (JSON), 7 job as in commit.lua,
+--            8 the dead letter to write if the id is taken by another report }
+--       or { 'dead', {field, value...} }
+-- Answers, per item: 'accepted', 'duplicate', 'run_id_conflict' or 'dead'; one 'gone' when the batch was committed before.
+
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+  return { 'gone' }
+end
+local wanted = { 'list', 'zset', 'stream', 'stream', 'hash' }
+for i, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind ~= 'none' and kind ~= wanted[i] then
+    return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. kind .. ', not a ' .. wanted[i])
+  end
+end
+
+local items = cmsgpack.unpack(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local oldest_event = string.format('%d', now - ARGV[3])
+local counts = { accepted = 0, duplicate = 0, dead = 0 }
+local queues = {}
+
+local function bury(fields)
+  counts.dead = counts.dead + 1
+  redis.pcall('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
+end
+
+local function tell(run, kind, version, facts)
+  return redis.pcall('XADD', KEYS[3], 'MINID', '~', oldest_event, '*',
+    'run', run, 'kind', kind, 'version', version, 'facts', facts)
+end
+
+local function taken_by(run)
+  local key = ARGV[5] .. run
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'hash' then return redis.call('HGET', key, 'd') or 'unknown' end
+  if kind ~= 'none' then return 'unknown' end
+  local stone = redis.pcall('GET', ARGV[6] .. run)
+  if type(stone) == 'string' then return string.match(stone, '^%S+') or 'unknown' end
+  return stone and 'unknown' or nil
+end
+
+local function create(item)
+  local run, digest, job = item[2], item[3], item[8]
+  local owner = taken_by(run)
+  if owner == digest then
+    counts.duplicate = counts.duplicate + 1
+    tell(run, 'duplicate', '0', '{}')
+    return 'duplicate'
+  elseif owner then
+    bury(item[9])
+    return 'run_id_conflict'
+  end
+  local key = ARGV[5] .. run
+  redis.call('HSET', key, 'v', '1', 'c', item[4], 's', item[5], 'd', digest)
+  redis.call('ZADD', KEYS[2], now + item[6], run)
+  local id = tell(run, 'accepted', '1', item[7])
+  if type(id) == 'string' then redis.call('HSET', key, 'e', id) end
+  if not queues[job[1]] then
+    redis.pcall('SADD', 'rq:queues', job[1])
+    queues[job[1]] = true
+  end
+  redis.pcall('HSET', job[2], unpack(job[5]))
+  redis.pcall('EXPIRE', job[2], job[4])
+  redis.pcall('RPUSH', job[1], job[3])
+  counts.accepted = counts.accepted + 1
+  return 'accepted'
+end
+
+local answers = {}
+for i, item in ipairs(items) do
+  if item[1] == 'run' then
+    answers[i] = create(item)
+  else
+    bury(item[2])
+    answers[i] = 'dead'
+  end
+end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+for name, count in pairs(counts) do
+  if count > 0 then redis.pcall('HINCRBY', KEYS[5], name, count) end
+end
+return answers

@@ -1,0 +1,172 @@
+"""From a step of the state machine to a fenced move: its place on the agenda, its job, its stream entry."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from heald_worker import keys, queues
+from heald_worker.core.instant import Instant
+from heald_worker.core.policy import RecoveryAction
+from heald_worker.core.recovery import Phase, Recovery, Step, log_of, owed
+from heald_worker.ledger import (
+    Completion,
+    Finished,
+    Held,
+    Job,
+    Move,
+    Run,
+    blob,
+    encode_facts,
+    encode_run,
+    new_commit_id,
+)
+from heald_worker.playbook import CommandRepair, PythonRepair
+from heald_worker.records import canonical_bytes, digest_of
+from heald_worker.service import Service, milliseconds, rq_time
+
+
+class Wait(NamedTuple):
+    """How long until the agenda brings a run up again, and whether its nudge goes out at once."""
+
+    due_ms: int
+    nudge: bool
+
+
+def wait_for(service: Service, run: Run) -> Wait:
+    """The place on the agenda of a run that has just come to this state."""
+    timing, recovery = service.settings.timing, run.recovery
+    at_once = Wait(milliseconds(timing.resend_first), True)
+    match recovery.phase:
+        case Phase.WAITING:
+            delay = backoff(timing.retry_first, timing.retry_most, recovery) if _is_retry(recovery) else 0
+            return Wait(delay, False) if delay else at_once
+        case Phase.REPAIRING:
+            # A Python repair runs in its worker, which cannot renew meanwhile.
+            repair = service.repair_for(recovery, run.dry_run)
+            unrenewed = repair.time_limit if isinstance(repair, PythonRepair) else 0
+            return Wait(milliseconds(timing.lease + unrenewed), False)
+        case Phase.SETTLING if recovery.holder is not None:
+            notice = service.notice_for(recovery.ending, run.dry_run)
+            return Wait(milliseconds(timing.lease + (notice.time_limit if notice else 0)), False)
+        case Phase.SETTLING if recovery.notice_tries:
+            return Wait(backoff(timing.notice_first, timing.notice_most, recovery), False)
+        case _:
+            return at_once
+
+
+def _is_retry(recovery: Recovery) -> bool:
+    return recovery.action is RecoveryAction.RETRY and recovery.losses == 0
+
+
+def backoff(first: float, most: float, recovery: Recovery) -> int:
+    """Milliseconds before a retry or a repeated notice: doubling, bounded, with up to a quarter taken off.
+
+    The jitter comes from the run and the try, so it spreads runs and is the same whoever computes it.
+    """
+    tries = recovery.notice_tries or recovery.retries_used
+    span = min(first * 2.0 ** min(tries - 1, 30), most)
+    spread = hashlib.sha256(f"{recovery.run_id}:{recovery.attempt}:{tries}".encode()).digest()[0] / 255
+    return milliseconds(span * (1 - spread / 4))
+
+
+def job_for(service: Service, run: Run, version: int, now: Instant) -> Job | None:
+    """The RQ job that a run waits for at this version, or None while it waits for time or for a holder."""
+    nudge = owed(run.recovery)
+    if nudge is None:
+        return None
+    if nudge.job == "repair":
+        repair = service.repair_for(run.recovery, run.dry_run)
+        queue = queues.REPAIR if service.starts_something(repair) else queues.RECORD
+        limit = repair.time_limit + service.settings.timing.stop_grace if isinstance(repair, CommandRepair) else 0
+        return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now), limit or queues.JOB_TIMEOUT)
+    queue = queues.DECIDE if nudge.job == "decide" else queues.ESCALATE
+    return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now))
+
+
+def move_for(
+    service: Service,
+    held: Held,
+    step: Step,
+    now: Instant,
+    *,
+    finished: Finished | None = None,
+    detail: dict[str, object] | None = None,
+    nudge: bool = True,
+) -> Move:
+    """The fenced move that brings a run to the step's state, with everything the step owes.
+
+    Args:
+        finished: the job that brought this step about.
+        detail: facts for the first event beyond those of the state machine.
+        nudge: False when the caller itself goes on with the run; the agenda covers its death.
+    """
+    run = replace(held.run, recovery=step.recovery)
+    announces = step.announces
+    if detail:
+        announces = (replace(announces[0], facts={**announces[0].facts, **detail}), *announces[1:])
+    completion, job, wait, state = None, None, Wait(0, False), b""
+    if run.recovery.phase is Phase.ENDED:
+        completion = _completion(service, run, held.digest)
+    else:
+        wait, state = wait_for(service, run), encode_run(run)
+        if wait.nudge and nudge:
+            job = job_for(service, run, held.version + 1, now)
+    return Move(
+        run_id=run.recovery.run_id,
+        version=held.version,
+        commit_id=new_commit_id(),
+        state=state,
+        due_ms=wait.due_ms,
+        announces=announces,
+        job=job,
+        finished=finished,
+        completion=completion,
+    )
+
+
+def _completion(service: Service, run: Run, report_digest: str) -> Completion:
+    recovery = run.recovery
+    recovery_log = log_of(recovery)
+    data = canonical_bytes(recovery_log)
+    assert recovery.ending is not None
+    assert recovery.evaluated_at is not None
+    fields = ("run", recovery.run_id, "outcome", recovery_log.outcome, "ending", recovery.ending)
+    return Completion(
+        fields=(*fields, "digest", digest_of(data), "log", blob(data), "facts", blob(encode_facts(_facts(run)))),
+        digest=report_digest,
+        generation=run.generation,
+        prior_key=prior_key(service, run),
+        evaluated_at=recovery.evaluated_at.to_micros(),
+        outcome=recovery_log.outcome,
+        ending=recovery.ending,
+        action=recovery.action or "",
+    )
+
+
+def _facts(run: Run) -> dict[str, object]:
+    return {
+        "policy_name": run.policy_name,
+        "policy_reason": run.policy_reason,
+        "requested_policy": run.requested_policy,
+        "taxonomy": run.taxonomy,
+        "advice": run.recovery.advice,
+        "context": run.context,
+        "regression": run.regression,
+        "reported_at": run.reported_at,
+        "accepted_at": run.accepted_at,
+        "generation": run.generation,
+        "dry_run": run.dry_run,
+        "notice_tries": run.recovery.notice_tries,
+    }
+
+
+def prior_key(service: Service, run: Run) -> str:
+    """Where ended runs like this one are remembered; empty for a run that names no repository."""
+    if not run.context.repository:
+        return ""
+    signal = run.recovery.initial_failure
+    failure_class = service.taxonomy_of(run.taxonomy).classify(signal)
+    return keys.prior(run.context.repository, failure_class, signal.stage)

@@ -1,0 +1,71 @@
+"""Tell people that a run was escalated or exhausted: at least once, with retries, losing nothing when it fails."""
+
+from __future__ import annotations
+
+import msgspec
+import redis
+
+from heald_worker import queues
+from heald_worker.core.recovery import Claim, NoticeEnded, Phase, advance, log_of
+from heald_worker.decisions import GONE_THROUGH, discard, nudged
+from heald_worker.ledger import Held, UnreadableRun
+from heald_worker.moves import move_for
+from heald_worker.notices import Delivery, deliver
+from heald_worker.records import canonical_bytes, digest_of
+from heald_worker.service import Service, log
+
+
+def notify(service: Service, run_id: str, version: int) -> None:
+    """Deliver the notice of a settling run once, and commit whether it went through or is to be tried again."""
+    nudge = nudged(queues.ESCALATE, run_id, version)
+    now, [held] = service.ledger.load([run_id])
+    if isinstance(held, UnreadableRun):
+        log.error("%s", held)
+        return
+    if held is None or held.version != version or held.run.recovery.phase is not Phase.SETTLING:
+        discard(service, [nudge.finished])
+        return
+    step = advance(held.run.recovery, Claim(service.name), now)
+    [verdict] = service.ledger.commit([move_for(service, held, step, now, finished=nudge.finished)])
+    if verdict in GONE_THROUGH:
+        _deliver(service, held.after(step.recovery))
+
+
+def _deliver(service: Service, held: Held) -> None:
+    run, limits = held.run, service.settings.limits
+    notice = service.notice_for(run.recovery.ending, run.dry_run)
+    if notice is None:
+        delivery = Delivery(False, "no notice is configured any more")
+    else:
+        delivery = deliver(notice, notice_facts(held))
+    final = delivery.delivered or notice is None or run.recovery.notice_tries >= limits.notice_tries
+    if not delivery.delivered:
+        log.warning(
+            "run %s: its notice failed%s: %s",
+            run.recovery.run_id,
+            " for good" if final else "",
+            delivery.detail,
+        )
+    now = service.ledger.now()
+    step = advance(run.recovery, NoticeEnded(final), now)
+    detail = {"delivered": delivery.delivered, "detail": delivery.detail}
+    try:
+        service.ledger.commit([move_for(service, held, step, now, detail=detail)])
+    except redis.RedisError as trouble:
+        log.error("run %s: what came of its notice waits for the agenda: %s", run.recovery.run_id, trouble)
+
+
+def notice_facts(held: Held) -> dict[str, object]:
+    """What a notice is told: the run, how it ended, its log and where it happened."""
+    recovery = held.run.recovery
+    recovery_log = log_of(recovery)
+    data = canonical_bytes(recovery_log)
+    return {
+        "run_id": recovery.run_id,
+        "ending": recovery.ending,
+        "outcome": recovery_log.outcome,
+        "policy": held.run.policy_name,
+        "context": msgspec.to_builtins(held.run.context),
+        "digest": digest_of(data),
+        "log": msgspec.json.decode(data),
+    }

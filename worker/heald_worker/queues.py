@@ -1,0 +1,179 @@
+"""RQ, with an allow-list and without pickle.
+
+RQ imports whatever dotted path a job names and unpickles what it carries. heald's jobs name one of three functions
+from a fixed table and carry a run id and a version; everything else in a job's hash (callbacks, webhooks, retries,
+meta) is never read. A hash that is anything else is a missing job.
+
+`nudge_job` writes the job's hash as RQ's own `Queue.enqueue` would, without its cost; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, NamedTuple, cast
+
+import msgspec
+from redis import Redis
+from rq import Queue
+from rq.exceptions import NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+from rq.timeouts import BaseDeathPenalty
+from rq.utils import str_to_date
+
+from heald_worker.ledger import Finished
+from heald_worker.ledger import Job as JobRecord
+
+DECIDE: Final = "heald-decide"
+RECORD: Final = "heald-record"
+REPAIR: Final = "heald-repair"
+ESCALATE: Final = "heald-escalate"
+QUEUES: Final = (DECIDE, RECORD, REPAIR, ESCALATE)
+"""`heald-record` holds the repairs that start nothing; the control process makes them, in batches."""
+
+FunctionName = Literal["heald_worker.jobs.decide", "heald_worker.jobs.repair", "heald_worker.jobs.escalate"]
+FUNCTION_OF: Final[dict[str, FunctionName]] = {
+    DECIDE: "heald_worker.jobs.decide",
+    RECORD: "heald_worker.jobs.repair",
+    REPAIR: "heald_worker.jobs.repair",
+    ESCALATE: "heald_worker.jobs.escalate",
+}
+
+JOB_LIFE = 24 * 3600
+"""Seconds after which a job's hash vanishes if nothing else deletes it; a lost nudge is sent again."""
+
+JOB_TIMEOUT = 180
+"""Seconds for a job of the control process; repairs bring their own limit."""
+
+JobFunction = Callable[[str, int], None]
+_functions: dict[str, JobFunction] = {}
+
+
+def job_function(function: JobFunction) -> JobFunction:
+    """Enter a function in the table of what a job may name. `jobs.py` fills the table."""
+    _functions[f"{function.__module__}.{function.__qualname__}"] = function
+    return function
+
+
+class Call(NamedTuple):
+    """What a job carries, decoded and typed."""
+
+    function: FunctionName
+    run_id: str
+    version: int
+
+
+_decode_data = msgspec.json.Decoder(tuple[FunctionName, None, tuple[str, int], dict[str, Any]]).decode
+
+
+def decode_call(data: bytes) -> Call:
+    """Read a job's data: a name of the table, one run id, one version.
+
+    Raises:
+        msgspec.MsgspecError: it is anything else.
+    """
+    function, _, (run_id, version), _ = _decode_data(data)
+    return Call(function, run_id, version)
+
+
+class SafeJob(Job):
+    """An RQ job that can only name a function of the table and only carries a run id and a version."""
+
+    def restore(self, raw_data: dict[bytes, bytes]) -> None:
+        """Take from the hash what heald itself writes, and nothing else.
+
+        Raises:
+            NoSuchJobError: the hash is malformed or names something that is not in the table.
+        """
+        fields = {key.decode("utf-8", "replace"): value for key, value in raw_data.items()}
+        try:
+            call = decode_call(fields["data"])
+            self.data = fields["data"]
+            self._func_name, self._args = call.function, (call.run_id, call.version)
+            self._instance, self._kwargs = None, {}
+            self.origin = fields.get("origin", b"").decode()
+            self.description = fields.get("description", b"").decode()
+            self.worker_name = fields.get("worker_name", b"").decode() or None
+            self.timeout = int(fields.get("timeout") or JOB_TIMEOUT)  # RQ hands it to signal.alarm
+            self._status = JobStatus(fields.get("status", b"queued").decode())
+            for name in ("created_at", "enqueued_at", "started_at", "ended_at", "last_heartbeat"):
+                setattr(self, name, str_to_date(fields[name]) if fields.get(name) else None)
+        except (KeyError, ValueError, msgspec.MsgspecError) as error:
+            raise NoSuchJobError(f"job {self.id} is not one of heald's: {error}") from error
+        self.result_ttl = 0
+
+    @property
+    def func(self) -> JobFunction:
+        """The function the job names, out of the table; nothing is imported."""
+        return _functions[cast(str, self.func_name)]
+
+
+class SafeQueue(Queue):
+    """An RQ queue of safe jobs, whatever serializer and job class its maker asks for."""
+
+    job_class = SafeJob
+
+    def __init__(
+        self,
+        name: str = DECIDE,
+        connection: Redis | None = None,
+        *,
+        death_penalty_class: type[BaseDeathPenalty] | None = None,
+        **_ignored: object,
+    ) -> None:
+        super().__init__(
+            name,
+            connection=connection,
+            default_timeout=JOB_TIMEOUT,
+            job_class=SafeJob,
+            serializer=JSONSerializer,
+            death_penalty_class=death_penalty_class or Queue.death_penalty_class,
+        )
+
+
+def job_id_of(run_id: str, version: int) -> str:
+    """The id of the job that nudges a run at a version: RQ allows letters, digits, `_` and `-` only."""
+    return f"{run_id.lower().replace('_', '__').replace('.', '_d')}-{version}"
+
+
+def queue_key(queue: str) -> str:
+    """RQ's list of a queue."""
+    return f"rq:queue:{queue}"
+
+
+def job_key(job_id: str) -> str:
+    """RQ's hash of a job."""
+    return f"rq:job:{job_id}"
+
+
+def started_key(queue: str) -> str:
+    """RQ's registry of a queue's started jobs."""
+    return f"rq:wip:{queue}"
+
+
+def nudge_job(queue: str, run_id: str, version: int, enqueued_at: str, timeout: float = JOB_TIMEOUT) -> JobRecord:
+    """The record of one job, as RQ writes it.
+
+    Args:
+        enqueued_at: the time in RQ's form, `2026-01-02T03:04:05.678901Z`.
+        timeout: seconds RQ lets the job run.
+    """
+    job_id = job_id_of(run_id, version)
+    function = FUNCTION_OF[queue]
+    data, description = f'["{function}", null, ["{run_id}", {version}], {{}}]', f"{function}('{run_id}', {version})"
+    fields = ("data", data, "description", description, "origin", queue, "timeout", int(timeout))
+    times = ("created_at", enqueued_at, "enqueued_at", enqueued_at)
+    return JobRecord(queue_key(queue), job_key(job_id), job_id, JOB_LIFE, (*fields, *times, *_ALIKE))
+
+
+_ALIKE: Final = (
+    *("status", "queued", "result_ttl", 0, "started_at", "", "ended_at", "", "last_heartbeat", "", "worker_name", ""),
+    *("success_callback_name", "", "failure_callback_name", "", "stopped_callback_name", "", "group_id", ""),
+)
+"""The fields that are the same in every job's hash."""
+
+
+def finished_job(queue: str, run_id: str, version: int, execution: str = "") -> Finished:
+    """What the commit has to clear away of the job that nudged a run at this version."""
+    job_id = job_id_of(run_id, version)
+    return Finished(job_key(job_id), started_key(queue), f"{job_id}:{execution}" if execution else "")

@@ -1,0 +1,104 @@
+"""One repair from claim to committed result. It runs at least once, and knows it.
+
+The claim is a commit like any other: whoever moves the run to `repairing` owns the attempt until the agenda's lease
+ends. The result commits against the claim's version, so a repair that outlived its lease changes nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import redis
+
+from heald_worker import keys
+from heald_worker.agenda import reclaim
+from heald_worker.core.instant import Instant
+from heald_worker.core.recovery import Claim, Event, InvalidTransition, Phase, RepairEnded, advance
+from heald_worker.decisions import GONE_THROUGH, discard, nudged, order_for
+from heald_worker.ledger import Held, UnreadableRun
+from heald_worker.moves import move_for
+from heald_worker.queues import REPAIR
+from heald_worker.repairs import perform
+from heald_worker.service import Service, log
+
+COMMIT_TRIES = 60
+COMMIT_PAUSE = 0.5
+
+
+class StopFlag:
+    """Set by SIGTERM: the repair in hand is to be ended and given back."""
+
+    def __init__(self) -> None:
+        self.raised = False
+
+    def __call__(self) -> bool:
+        return self.raised
+
+    def on_signal(self, signum: int, frame: FrameType | None) -> None:
+        """A signal handler that raises the flag."""
+        self.raised = True
+
+    def install(self) -> None:
+        """Raise the flag when this process gets SIGTERM."""
+        signal.signal(signal.SIGTERM, self.on_signal)
+
+
+stop_flag = StopFlag()
+
+
+def claim(service: Service, run_id: str, version: int) -> Held | None:
+    """Take the run's current attempt in hand, or None: it has moved on, waits for nothing, or heald is paused.
+
+    A nudge that has nothing to do any more is cleared away; while heald is paused, the agenda keeps it.
+    """
+    if service.client.exists(keys.PAUSED):
+        return None
+    now, [held] = service.ledger.load([run_id])
+    if isinstance(held, UnreadableRun):
+        log.error("%s", held)
+        return None
+    if held is None or held.version != version or held.run.recovery.phase is not Phase.WAITING:
+        discard(service, [nudged(REPAIR, run_id, version).finished])
+        return None
+    step = advance(held.run.recovery, Claim(service.name), now)
+    [verdict] = service.ledger.commit([move_for(service, held, step, now)])
+    return held.after(step.recovery) if verdict in GONE_THROUGH else None
+
+
+def carry_out(service: Service, claimed: Held, stopping: Callable[[], bool] = stop_flag) -> None:
+    """Make the repair of a claimed attempt and commit what came of it; a repair that was stopped is given back."""
+    repair = service.repair_for(claimed.run.recovery, claimed.run.dry_run)
+    with tempfile.TemporaryDirectory(prefix="heald-") as scratch:
+        report = perform(repair, order_for(claimed), scratch=Path(scratch), stopping=stopping)
+    if stopping() and not report.result.success:
+        _persist(lambda: reclaim(service, claimed, service.ledger.now(), counts=False))
+        return
+    verdict = _persist(lambda: _commit(service, claimed, RepairEnded(report.result), {"detail": report.detail}))
+    if verdict not in GONE_THROUGH:
+        log.warning("run %s: the repair's result was not committed: %s", claimed.run.recovery.run_id, verdict)
+
+
+def _commit(service: Service, held: Held, event: Event, detail: dict[str, object]) -> str:
+    now: Instant = service.ledger.now()
+    try:
+        step = advance(held.run.recovery, event, now)
+    except InvalidTransition as error:
+        return f"error: {error}"
+    [verdict] = service.ledger.commit([move_for(service, held, step, now, detail=detail)])
+    return verdict
+
+
+def _persist(commit: Callable[[], str]) -> str:
+    """Commit through a server that is away for a while: the fence makes a repetition harmless."""
+    for _ in range(COMMIT_TRIES):
+        try:
+            return commit()
+        except redis.RedisError as trouble:
+            log.warning("a repair's result waits for the server: %s", trouble)
+            time.sleep(COMMIT_PAUSE)
+    return "error: the server stayed away"

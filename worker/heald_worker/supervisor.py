@@ -1,0 +1,119 @@
+"""One machine's worker: a control process and its repair processes, started, watched and stopped together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from types import FrameType
+
+from heald_worker.service import log
+
+RESTART_FIRST, RESTART_MOST = 0.5, 30.0
+"""Seconds before a process that ended is started again: doubling while it keeps ending young."""
+GROWN_UP = 60.0
+"""Seconds after which a process has proved that it runs."""
+BURST_TRIES = 4
+"""How often a burst's control process may end in trouble before the burst gives up with its exit code."""
+POLL = 0.1
+LAST_PATIENCE = 10.0
+"""Seconds beyond the grace time that a process gets to end before it is killed."""
+
+SUPERVISED = "HEALD_SUPERVISED"
+"""Environment variable that tells a child to end with its parent."""
+
+CONTROL, REPAIRS = "control", "repairs"
+
+
+class Child:
+    """One process of a role, and when it may be started again."""
+
+    def __init__(self, role: str, environ: Mapping[str, str], burst: bool) -> None:
+        self.role, self._environ, self._burst = role, environ, burst
+        self.process: subprocess.Popen[bytes] | None = None
+        self._born, self._not_before = 0.0, 0.0
+        self.young_ends = 0
+
+    def start(self) -> None:
+        """Start the process, in a process group of its own so that a terminal's Ctrl-C reaches only the supervisor."""
+        # -P: the current folder may hold anything, also a redis.py; it is not to be imported from.
+        argv = [sys.executable, "-P", "-m", "heald_worker", "worker", "--role", self.role]
+        if self._burst and self.role == CONTROL:
+            argv.append("--burst")
+        self._born = time.monotonic()
+        environ = {**self._environ, SUPERVISED: str(os.getpid())}
+        self.process = subprocess.Popen(argv, env=environ, process_group=0)
+
+    def ended(self) -> int | None:
+        """The exit code if the process has just been found ended; it may be started again after a pause."""
+        code = self.process.poll() if self.process else None
+        if code is None:
+            return None
+        now = time.monotonic()
+        self.young_ends = 0 if now - self._born > GROWN_UP else self.young_ends + 1
+        self._not_before = now + min(RESTART_FIRST * 2.0**self.young_ends, RESTART_MOST)
+        self.process = None
+        return code
+
+    @property
+    def may_start(self) -> bool:
+        """Whether the process is down and its pause over."""
+        return self.process is None and time.monotonic() >= self._not_before
+
+    def send(self, signum: int) -> None:
+        """Pass a signal on, if the process runs."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signum)
+
+
+class Supervisor:
+    """Keeps one control process and some repair processes running until a signal, or with `burst` until all is done."""
+
+    def __init__(self, repairs: int, environ: Mapping[str, str], *, burst: bool, stop_grace: float) -> None:
+        self._children = [Child(CONTROL, environ, burst)]
+        self._children += [Child(REPAIRS, environ, burst) for _ in range(repairs)]
+        self._burst, self._stop_grace = burst, stop_grace
+        self._stopping, self._code = False, 0
+
+    def run(self) -> int:
+        """Run until told to stop. Returns the exit code."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        try:
+            while not self._stopping:
+                self._watch()
+                time.sleep(POLL)
+        finally:
+            self._end_all()
+        return self._code
+
+    def _stop(self, signum: int, frame: FrameType | None) -> None:
+        self._stopping = True
+
+    def _watch(self) -> None:
+        for child in self._children:
+            code = child.ended()
+            if code is not None:
+                if self._burst and child.role == CONTROL and (code == 0 or child.young_ends >= BURST_TRIES):
+                    self._stopping, self._code = True, code
+                    return
+                log.warning("a %s process ended with %d; another is started", child.role, code)
+            if child.may_start and not self._stopping:
+                child.start()
+
+    def _end_all(self) -> None:
+        for child in self._children:
+            child.send(signal.SIGTERM)
+        deadline = time.monotonic() + self._stop_grace + LAST_PATIENCE
+        for child in self._children:
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.error("the %s process %d did not end and is killed", child.role, child.process.pid)
+                child.process.kill()
+                child.process.wait()

@@ -1,0 +1,205 @@
+"""One HTTP POST of JSON, bounded in time and size, to an address that was looked at before it is connected to.
+
+`urllib` follows redirects, resolves a host name again after any check of it, and counts its time limit anew for every
+read. So this is `http.client` on a socket of our own: one address, one request, one deadline, no redirects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from heald_producer import __version__
+from heald_worker.playbook import Reach
+
+MAX_ANSWER_BYTES = 64 * 1024
+"""How much of an answer's body is read, to let the other side finish; nobody looks at it."""
+
+
+class Undelivered(Exception):
+    """The request did not go through. The URL's path is never shown: with many services it is the password."""
+
+
+class Answer(NamedTuple):
+    """How the other side answered."""
+
+    status: int
+    reason: str
+
+
+def post_json(
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    time_limit: float,
+    forbid: Collection[Reach] = (),
+) -> Answer:
+    """Post a body of JSON. A redirect is an answer like any other and is not followed.
+
+    Args:
+        headers: on top of, and instead of, those that this function sets.
+        time_limit: seconds for connecting, sending and the answer's head and body together; looking the host
+            name up takes as long as the system's resolver does.
+        forbid: kinds of addresses that are not connected to.
+
+    Raises:
+        Undelivered: no answer.
+    """
+    target = _read(url)
+    deadline = _Deadline(time_limit)
+    place = f"{target.scheme}://{target.hostname}"
+    try:
+        with _connect(target, deadline, forbid) as connected:
+            return _request(target, connected, deadline, body, headers)
+    except TimeoutError:
+        raise Undelivered(f"{place} did not answer within {time_limit:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        raise Undelivered(f"the certificate of {place} is not valid: {error.verify_message}") from None
+    except (ValueError, http.client.InvalidURL):
+        raise Undelivered("the URL or a header holds characters that HTTP cannot carry") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise Undelivered(f"{place}: {reason}") from None
+
+
+def _read(url: str) -> SplitResult:
+    try:
+        target = urlsplit(url)
+        fine = target.scheme in ("http", "https") and target.hostname and target.port != 0 and url.isascii()
+    except ValueError:
+        fine = False
+    if not fine:
+        raise Undelivered("the URL must be one of http or https, in ASCII")
+    if target.username is not None or target.password is not None:
+        raise Undelivered("the URL holds a password; send it in a header instead")
+    return target
+
+
+class _Deadline:
+    """A point in time on the monotonic clock."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds until then.
+
+        Raises:
+            TimeoutError: it has passed.
+        """
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _connect(target: SplitResult, deadline: _Deadline, forbid: Collection[Reach]) -> socket.socket:
+    """A connection to the first address of the host that is allowed and answers; with TLS for https."""
+    host, trouble, refused = str(target.hostname), None, ""
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, _port(target), type=socket.SOCK_STREAM):
+        reach = forbidden_reach(str(address[0]), forbid)
+        if reach is not None:
+            refused = f"{host} is {address[0]}, and addresses of the kind {reach} are forbidden for this webhook"
+            continue
+        plain = socket.socket(family, kind, protocol)
+        try:
+            plain.settimeout(deadline.left())
+            plain.connect(address)
+        except OSError as error:
+            plain.close()
+            trouble = error
+        else:
+            return _secure(plain, host, deadline) if target.scheme == "https" else plain
+    raise trouble or Undelivered(refused or f"{host} has no address")
+
+
+def _port(target: SplitResult) -> int:
+    return target.port or (443 if target.scheme == "https" else 80)
+
+
+def _secure(plain: socket.socket, host: str, deadline: _Deadline) -> ssl.SSLSocket:
+    try:
+        plain.settimeout(deadline.left())
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+    except (OSError, ValueError):
+        plain.close()
+        raise
+
+
+def forbidden_reach(address: str, forbid: Collection[Reach]) -> Reach | None:
+    """The forbidden kind that an IP address is of, if it is of any."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    kinds = {
+        Reach.LOOPBACK: ip.is_loopback or ip.is_unspecified,
+        Reach.LINK_LOCAL: ip.is_link_local,
+        Reach.PRIVATE: not (ip.is_global or ip.is_loopback or ip.is_unspecified or ip.is_link_local),
+    }
+    return next((reach for reach, is_it in kinds.items() if is_it and reach in forbid), None)
+
+
+def _request(
+    target: SplitResult,
+    connected: socket.socket,
+    deadline: _Deadline,
+    body: bytes,
+    headers: Mapping[str, str],
+) -> Answer:
+    own = {
+        "host": target.netloc,
+        "content-type": "application/json",
+        "user-agent": f"heald/{__version__}",
+        "connection": "close",
+    }
+    own |= {name.lower(): value for name, value in headers.items()}
+    path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+    client = http.client.HTTPConnection(str(target.hostname), _port(target))
+    client.sock = _TimedSocket(connected, deadline)
+    client.request("POST", path, body, own)
+    answer = client.getresponse()
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        answer.read(MAX_ANSWER_BYTES)  # the status was said; how the body ends changes nothing
+    return Answer(answer.status, answer.reason)
+
+
+class _TimedSocket:
+    """The part of a socket that `http.client` uses, with one deadline over all of it."""
+
+    def __init__(self, connected: socket.socket, deadline: _Deadline) -> None:
+        self._connected, self._deadline = connected, deadline
+
+    def sendall(self, data: bytes) -> None:
+        """Send everything."""
+        self._connected.settimeout(self._deadline.left())
+        self._connected.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """The stream of what is received."""
+        return io.BufferedReader(_TimedReader(self._connected, self._deadline))
+
+    def close(self) -> None:
+        """Leave closing to whoever connected."""
+
+
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket until a deadline."""
+
+    def __init__(self, connected: socket.socket, deadline: _Deadline) -> None:
+        self._connected, self._deadline = connected, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._connected.settimeout(self._deadline.left())
+        return self._connected.recv_into(buffer)
