@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import redis
-from redis.sentinel import MasterNotFoundError
+from redis.sentinel import MasterNotFoundError, SentinelManagedConnection, SentinelManagedSSLConnection
 from redis.sentinel import Sentinel as SentinelClient
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
@@ -31,6 +31,20 @@ class Sentinel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ssl: bool = False
     connection_kwargs: dict[str, Any] = {}
     sentinel_kwargs: dict[str, Any] = {}
+
+
+class _MasterConnection(SentinelManagedConnection):
+    """redis-py's connection to a master, closed when a reply is interrupted, as its plain connections are.
+
+    redis-py keeps it open (its pull request 4292), and the next command would read the interrupted one's reply.
+    """
+
+    def read_response(self, *args: Any, disconnect_on_error: bool | None = True, **more: Any) -> Any:
+        return super().read_response(*args, disconnect_on_error=disconnect_on_error, **more)
+
+
+class _MasterTlsConnection(_MasterConnection, SentinelManagedSSLConnection):
+    """The same over TLS."""
 
 
 class ServerTrouble(Exception):
@@ -94,6 +108,7 @@ def _master(sentinel: Sentinel, options: dict[str, Any]) -> redis.Redis:
         "ssl": sentinel.ssl,
         **sentinel.connection_kwargs,
     }
+    options["connection_class"] = _MasterTlsConnection if options["ssl"] else _MasterConnection
     to_sentinels = {name: value for name, value in options.items() if name.startswith("socket_")}
     sentinels = SentinelClient(  # type: ignore[no-untyped-call]
         sentinel.instances, sentinel_kwargs=to_sentinels | sentinel.sentinel_kwargs, **options

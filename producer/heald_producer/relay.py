@@ -172,8 +172,9 @@ class Relay:
             self.keyboard.child = self.child
             self.keyboard.take_over()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        with os.fdopen(told, "rb") as answer:
-            return int(answer.read() or b"0")
+        problem = int(os.read(told, 16) or b"0")  # the end of the pipe means that the command runs
+        os.close(told)
+        return problem
 
     def _become_command(self, tell: int, mask: set[signal.Signals] | set[int]) -> None:
         """In the forked child: never returns."""
@@ -186,12 +187,10 @@ class Relay:
             os.dup2(slaves[0], STDOUT)
             os.dup2(slaves[-1], STDERR)
             for signum in (*_FORWARDED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-                if signal.getsignal(signum) != signal.SIG_IGN or signum in (signal.SIGPIPE, signal.SIGXFSZ):
+                if signum not in _FORWARDED or signal.getsignal(signum) != signal.SIG_IGN:
                     signal.signal(signum, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.execvp(self.argv[0], self.argv)
-        except OSError as error:
-            os.write(tell, b"%d" % (error.errno or errno.ENOENT))
+            os.write(tell, b"%d" % _execute(self.argv))
         finally:
             os._exit(NOT_FOUND)
 
@@ -296,9 +295,9 @@ class Relay:
 
     def _unstarted(self, number: int) -> Ended:
         os.waitpid(self.child, 0)
-        code = NOT_FOUND if number in (errno.ENOENT, errno.ENOTDIR) else NOT_EXECUTABLE
-        reason = "command not found" if number == errno.ENOENT else os.strerror(number)
-        return Ended(code, problem=f"{self.argv[0]}: {reason}")
+        if number == errno.ENOENT:
+            return Ended(NOT_FOUND, problem=f"{self.argv[0]}: command not found")
+        return Ended(NOT_EXECUTABLE, problem=f"{self.argv[0]}: {os.strerror(number)}")
 
     def _ended(self) -> Ended:
         assert self.status is not None
@@ -309,6 +308,19 @@ class Relay:
         if self.reader_left and killed_by == signal.SIGPIPE:
             stopped_by = signal.SIGPIPE
         return Ended(128 + killed_by if killed_by else os.WEXITSTATUS(self.status), killed_by, stopped_by)
+
+
+def _execute(argv: list[str]) -> int:
+    """Become the command, looked for in PATH; return the errno for which it cannot be executed."""
+    name, problem = argv[0], errno.ENOENT
+    folders = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(":")
+    for folder in folders:
+        try:
+            os.execv(f"{folder}/{name}" if folder else name, argv)
+        except OSError as error:  # the first that tells more than "not here" counts, as for a shell
+            if problem == errno.ENOENT and error.errno not in (None, errno.ENOTDIR):
+                problem = error.errno
+    return problem
 
 
 def _has_terminal() -> bool:

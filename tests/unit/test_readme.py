@@ -53,6 +53,12 @@ def test_every_quoted_verb_and_flag_exists(command: str) -> None:
     assert flags <= flags_of(verb)
 
 
+@pytest.mark.parametrize("line", [line for line in README.splitlines() if re.search("`--[a-z]", line)])
+def test_a_flag_named_alone_belongs_to_a_verb_of_its_line(line: str) -> None:
+    verbs = re.findall(r"`heald ([a-z]+)", line)
+    assert set(re.findall(r"`(--[a-z-]+)", line)) <= set().union(*map(flags_of, verbs))
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_is_in_the_readme(verb: str) -> None:
     assert f"heald {verb}" in README

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from heald_producer.mask import Masker
 from heald_producer.signals import MAX_MESSAGE_BYTES, Context, FailureSignal
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.policy import RecoveryAction
@@ -27,6 +28,7 @@ from heald_worker.repairs import (
     perform,
     resolve_callables,
 )
+from heald_worker.repairs.output import end_of_output
 from support.orders import CONTEXT, order
 
 ENVIRON = {"PATH": os.environ["PATH"], "HOME": "/home/worker", "REDIS_URL": "redis://u:hunter2-hunter2@db/0"}
@@ -135,6 +137,28 @@ def test_escapes_progress_bars_and_binary_rubbish_do_not_reach_the_message(tmp_p
     )
     message = next_failure(attempt(command(script), tmp_path)).message
     assert message == "red plain\n100%\nnulbell \ufffd\ufffd link tab\tend"
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (b"\x1b]0;a title that never ends\nthe error", "0;a title that never ends\nthe error"),
+        (b"at 1%\rat 2%\r\n\r\n\n", "at 2%"),
+        (b"cut off: caf\xc3", "cut off: caf\ufffd"),
+        (b"\x1b\x1b[", ""),
+        (b"", ""),
+    ],
+)
+def test_odd_output_is_read_as_a_terminal_would_show_it(output: bytes, message: str) -> None:
+    assert end_of_output(output, False, Masker()) == message
+
+
+@pytest.mark.parametrize("byte", [b"x", b"\r", b"\x1b", b"\x1b]", b"\n", b"\xff", b" "])
+def test_a_torn_line_is_left_out_and_one_long_line_keeps_its_end(byte: bytes) -> None:
+    masker = Masker(["correct-horse-battery"])
+    assert end_of_output(b"-battery\n" + byte * 60_000 + b"\nit broke", True, masker).endswith("it broke")
+    assert "battery" not in end_of_output(b"-battery\nit broke", True, masker)
+    assert "battery" not in end_of_output(b"-battery" + byte * 60_000, True, masker)
 
 
 def test_secrets_of_the_worker_and_of_the_repairs_env_are_masked(tmp_path: Path) -> None:

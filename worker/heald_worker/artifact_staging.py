@@ -52,21 +52,24 @@ def clear(staging: int, name: str) -> bool:
     return True
 
 
-def remove_artifact(directory: int, run_id: str) -> bool:
-    """Remove a run's folder from an open artifact directory. Returns False when it holds other files: then it stays.
+def holds_foreign_files(directory: int, run_id: str) -> bool:
+    """Whether a run's folder holds anything but an artifact's two files."""
+    with opened(run_id, OWN_FOLDER_FLAGS, directory) as own, os.scandir(own) as entries:
+        return any(entry.name not in (LOG_FILE, DIGEST_FILE) for entry in entries)
 
-    It goes through the staging folder, so that no reader sees half of it.
+
+def remove_artifact(directory: int, run_id: str) -> None:
+    """Remove a run's folder from an open artifact directory.
+
+    It goes through the staging folder, so that no reader sees half of it; foreign files stay there.
 
     Raises:
-        OSError: it is no folder, or may not be removed.
+        OSError: it may not be removed.
     """
-    with opened(run_id, OWN_FOLDER_FLAGS, directory) as own, os.scandir(own) as entries:
-        if any(entry.name not in (LOG_FILE, DIGEST_FILE) for entry in entries):
-            return False
     with staging_in(directory) as staging:
         name = f"{os.urandom(6).hex()}-old"
         os.rename(run_id, name, src_dir_fd=directory, dst_dir_fd=staging)
-        return clear(staging, name)
+        clear(staging, name)
 
 
 def sweep(directory: Directory, older_than_seconds: float, now: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Thread
 from typing import NamedTuple
@@ -20,9 +21,9 @@ from heald_worker.service import Service, log, rq_time
 
 BATCH = 256
 NOTICES_AT_ONCE = 4
-JANITOR_EVERY = 1.0
-"""Seconds between two rounds of the janitor while there is other work, or until the next entry is due."""
-BELL_WAIT = 5
+JANITOR_BUSY, JANITOR_IDLE = 0.5, 5.0
+"""Seconds until the janitor's next round: after a turn that did something, and at most."""
+BELL_WAIT = 10
 """Seconds a listener blocks in the server before it asks again."""
 MARK_LIFE = 600
 
@@ -45,10 +46,14 @@ class Backlog(NamedTuple):
 
 
 class Control:
-    """One control process's work, a turn at a time; `workers.ControlWorker` runs the loop around it."""
+    """One control process's work, a turn at a time; `workers.ControlWorker` runs the loop around it.
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    Args:
+        wake: called from another thread when a notice has ended and the next one may begin.
+    """
+
+    def __init__(self, service: Service, wake: Callable[[], None] = lambda: None) -> None:
+        self.service, self._wake = service, wake
         self.jobs_done = 0
         self._notices = ThreadPoolExecutor(NOTICES_AT_ONCE, thread_name_prefix="heald-notice")
         self._telling: set[Future[None]] = set()
@@ -65,7 +70,10 @@ class Control:
         busy |= self._work_off(queues.DECIDE, backlog.decide, BATCH)
         busy |= self._work_off(queues.RECORD, backlog.record, BATCH)
         busy |= self._work_off(queues.ESCALATE, backlog.escalate, NOTICES_AT_ONCE - len(self._telling))
-        return None if busy else backlog
+        if not busy:
+            return backlog
+        self._janitor_due = min(self._janitor_due, time.monotonic() + JANITOR_BUSY)
+        return None
 
     def backlog(self) -> Backlog:
         """How much waits where."""
@@ -114,8 +122,7 @@ class Control:
         if time.monotonic() < self._janitor_due:
             return False
         wait = tend(self.service, lambda token: take_in(self.service, token))
-        seconds = JANITOR_EVERY if wait < 0 else min(JANITOR_EVERY, wait / 1000)
-        self._janitor_due = time.monotonic() + seconds
+        self._janitor_due = time.monotonic() + (JANITOR_IDLE if wait < 0 else min(JANITOR_IDLE, wait / 1000))
         return wait == 0
 
     def _work_off(self, queue: str, waiting: int, most: int) -> bool:
@@ -130,9 +137,14 @@ class Control:
             decisions.record(self.service, nudges)
         else:
             for nudge in nudges:
-                self._telling.add(self._notices.submit(_told, self.service, nudge))
+                self._tell(nudge)
         self.jobs_done += len(nudges)
         return True
+
+    def _tell(self, nudge: Nudged) -> None:
+        telling = self._notices.submit(_told, self.service, nudge)
+        telling.add_done_callback(lambda _: self._wake())
+        self._telling.add(telling)
 
     def _take(self, queue: str, most: int) -> list[Nudged]:
         execution = os.urandom(6).hex()

@@ -121,10 +121,16 @@ def _plan(service: Service, held: Held, nudge: Nudged, now: Instant, think: Thin
     except InvalidTransition as error:
         log.warning("run %s: a nudge for it makes no sense: %s", recovery.run_id, error)
         discard(service, [nudge.finished])
-    except Exception as error:
-        log.exception("run %s cannot be advanced", recovery.run_id)
-        give_up(service, recovery.run_id, held.version, held.sends, f"{type(error).__name__}: {error}")
+    except Exception as error:  # noqa: BLE001  one run's trouble stops no other
+        _stumble(service, held, error)
     return None
+
+
+def _stumble(service: Service, held: Held, error: Exception) -> None:
+    """One run's trouble stops no other; the agenda brings it up again until it is parked."""
+    run_id = held.run.recovery.run_id
+    log.error("run %s cannot be advanced", run_id, exc_info=error)
+    give_up(service, run_id, held.version, held.sends, f"{type(error).__name__}: {error}")
 
 
 def _next_event(service: Service, held: Held, now: Instant) -> tuple[Event, None]:
@@ -163,8 +169,8 @@ def commit_plans(service: Service, planned: Iterable[Planned], now: Instant) -> 
         try:
             moves.append(_move(service, plan, now))
             plans.append(plan)
-        except Exception:
-            log.exception("run %s cannot be committed", plan.held.run.recovery.run_id)
+        except Exception as error:  # noqa: BLE001  one run's trouble stops no other
+            _stumble(service, plan.held, error)
     closing = []
     for plan, move, verdict in zip(plans, moves, service.ledger.commit(moves), strict=True):
         if verdict.startswith("error"):
@@ -188,19 +194,24 @@ def _move(service: Service, plan: Planned, now: Instant) -> Move:
 
 def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
     """Write the artifacts of closing runs, all of a batch at once, and commit what comes after."""
-    if not closing:
+    writable, items = [], []
+    for each in closing:
+        try:
+            data = canonical_bytes(log_of(each.held.run.recovery))
+        except Exception as error:  # noqa: BLE001  one run's trouble stops no other
+            _stumble(service, each.held, error)
+            continue
+        writable.append(each)
+        items.append((each.held.run.recovery.run_id, data, digest_of(data)))
+    if not items:
         return
-    items = []
-    for held, _ in closing:
-        data = canonical_bytes(log_of(held.run.recovery))
-        items.append((held.run.recovery.run_id, data, digest_of(data)))
     try:
         written = write_artifacts(service.artifacts, items, fsync=service.settings.fsync)
     except ArtifactsUnavailable as trouble:
-        log.error("%d recovery logs wait for their artifacts: %s", len(closing), trouble)
+        log.error("%d recovery logs wait for their artifacts: %s", len(items), trouble)
         return
     planned = []
-    for (held, finished), result in zip(closing, written, strict=True):
+    for (held, finished), result in zip(writable, written, strict=True):
         recovery = held.run.recovery
         if result.trouble:
             log.error("run %s waits for its artifact: %s", recovery.run_id, result.trouble)

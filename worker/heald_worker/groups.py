@@ -78,7 +78,6 @@ def follow_group(
         redis.RedisError: the server refuses, and waiting cannot help.
     """
     reader = _Reader(client, stream, group, tell, pause)
-    open_group(client, stream, group)
     try:
         while True:
             rows = reader.next_rows(endless)
@@ -111,6 +110,7 @@ class _Reader(Generic[Entry]):
         self._take = load_scripts(client)["group_take"]
         self.written: list[bytes] = []
         self.at_end = False
+        self._opened = False
         self._pending_after: str | None = BEGINNING
         self._claim_cursor, self._claim_due = BEGINNING, 0.0
 
@@ -118,14 +118,17 @@ class _Reader(Generic[Entry]):
         """The next entries from the first source that has some; none after a wait, or when the server was away."""
         self.at_end = False
         try:
+            if not self._opened:
+                open_group(self._client, self._stream, self._group)
+                self._opened = True
             self.acknowledge()
             rows = self._own_pending() or self._abandoned() or self._new(may_wait)
         except redis.RedisError as error:
             self._pending_after = BEGINNING  # entries may have been given to us in a reply that was lost
             if str(error).startswith("NOGROUP"):
-                open_group(self._client, self._stream, self._group)
+                self._opened = False
                 self._tell(
-                    f"group {self._group.name} of {self._stream.key} was gone; it was made anew and begins "
+                    f"group {self._group.name} of {self._stream.key} is gone; it is made anew and begins "
                     f"after {self._group.start}"
                 )
             else:

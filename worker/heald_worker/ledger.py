@@ -59,8 +59,7 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Held(NamedTuple):
-    """A run as it was loaded: commit against `version`. `digest` is its report's, `sends` counts the janitor's looks.
-    """
+    """A run as loaded: commit against `version`. `digest` is its report's, `sends` counts the janitor's looks."""
 
     run: Run
     version: int

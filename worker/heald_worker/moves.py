@@ -23,7 +23,7 @@ from heald_worker.ledger import (
     encode_run,
     new_commit_id,
 )
-from heald_worker.playbook import CommandRepair, PythonRepair
+from heald_worker.playbook import CommandRepair, PythonRepair, Repair
 from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.service import Service, milliseconds, rq_time
 
@@ -80,10 +80,16 @@ def job_for(service: Service, run: Run, version: int, now: Instant) -> Job | Non
     if nudge.job == "repair":
         repair = service.repair_for(run.recovery, run.dry_run)
         queue = queues.REPAIR if service.starts_something(repair) else queues.RECORD
-        limit = repair.time_limit + service.settings.timing.stop_grace if isinstance(repair, CommandRepair) else 0
-        return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now), limit or queues.JOB_TIMEOUT)
+        return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now), _job_timeout(service, repair))
     queue = queues.DECIDE if nudge.job == "decide" else queues.ESCALATE
     return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now))
+
+
+def _job_timeout(service: Service, repair: Repair | None) -> float:
+    """Seconds RQ lets a repair's job run: beyond the repair's own limit, which is to end it first."""
+    if not isinstance(repair, CommandRepair | PythonRepair):
+        return queues.JOB_TIMEOUT
+    return repair.time_limit + service.settings.timing.stop_grace + queues.JOB_TIMEOUT
 
 
 def move_for(
@@ -164,8 +170,8 @@ def _facts(run: Run) -> dict[str, object]:
 
 
 def prior_key(service: Service, run: Run) -> str:
-    """Where ended runs like this one are remembered; empty for a run that names no repository."""
-    if not run.context.repository:
+    """Where ended runs like this one are remembered; empty when nobody asks, or for a run without a repository."""
+    if service.settings.regression == "off" or not run.context.repository:
         return ""
     signal = run.recovery.initial_failure
     failure_class = service.taxonomy_of(run.taxonomy).classify(signal)

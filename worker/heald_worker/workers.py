@@ -63,8 +63,9 @@ class ControlWorker(SimpleWorker):
         names = (queues.DECIDE, queues.RECORD, queues.ESCALATE)
         lists = [SafeQueue(name, connection=service.client) for name in names]
         super().__init__(lists, **_rq_options(service))
-        self.service, self.control = service, Control(service)
+        self.service = service
         self.bell = Bell(service.client, (keys.INBOX, *(queue.key for queue in lists)))
+        self.control = Control(service, self.bell.ring)
         self._beat_at = 0.0
         self._busy_since: float | None = None
 

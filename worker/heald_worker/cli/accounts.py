@@ -93,15 +93,8 @@ def open_record(run: OpenRun) -> dict[str, object]:
 
 def event_line(entry: EventEntry) -> Text:
     """One transition in one line."""
-    return Text.assemble(
-        (local_time(id_micros(entry.id)), "dim"),
-        "  ",
-        (clean(entry.run), "bold"),
-        "  ",
-        (clean(entry.kind), event_style(entry)),
-        "  ",
-        event_words(entry),
-    )
+    at, kind = local_time(id_micros(entry.id)), (clean(entry.kind), event_style(entry))
+    return Text.assemble((at, "dim"), "  ", (clean(entry.run), "bold"), "  ", kind, "  ", event_words(entry))
 
 
 def event_record(entry: EventEntry) -> dict[str, object]:
@@ -131,7 +124,7 @@ def event_style(entry: EventEntry) -> str:
 def event_words(entry: EventEntry) -> str:
     """An event's facts as a person reads them; of a kind that is not known, as they stand."""
     sentence = _SENTENCES.get(entry.kind)
-    facts = {name: _plain(value) for name, value in entry.facts.items()}
+    facts = {name: _plain(name, value) for name, value in entry.facts.items()}
     if sentence is None or not sentence[1] <= facts.keys():
         return "  ".join(f"{clean(name)}={value}" for name, value in facts.items())
     words = sentence[0].format_map(facts)
@@ -139,10 +132,15 @@ def event_words(entry: EventEntry) -> str:
     return f"{words}: {detail}" if detail else words
 
 
-def _plain(value: object) -> str:
+def _plain(name: str, value: object) -> str:
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, bool) and name in _YES_NO:
+        return _YES_NO[name][not value]
     return clean(msgspec.json.encode(value).decode())
+
+
+_YES_NO = {"success": ("succeeded", "failed"), "delivered": ("delivered", "not delivered")}
 
 
 def _sentence(words: str, *names: str) -> tuple[str, frozenset[str]]:
@@ -155,16 +153,18 @@ _SENTENCES: Mapping[str, tuple[str, frozenset[str]]] = {
         "attempt {attempt}, {class} failure: {action} ({rationale})", "attempt", "class", "action", "rationale"
     ),
     "repair_started": _sentence("attempt {attempt}: {action} by {holder}", "attempt", "action", "holder"),
-    "repair_ended": _sentence("attempt {attempt}: {action}, success {success}", "attempt", "action", "success"),
-    "repair_lost": _sentence("attempt {attempt}: {action}, {holder} is gone", "attempt", "action", "holder"),
-    "repair_returned": _sentence("attempt {attempt}: {action}, given back by {holder}", "attempt", "action", "holder"),
+    "repair_ended": _sentence("attempt {attempt}: {action} {success}", "attempt", "action", "success"),
+    "repair_lost": _sentence("attempt {attempt}: {action} was lost with {holder}", "attempt", "action", "holder"),
+    "repair_returned": _sentence(
+        "attempt {attempt}: {action} was given back by {holder}", "attempt", "action", "holder"
+    ),
     "repair_abandoned": _sentence(
         "attempt {attempt}: {action} was lost {losses} times and counts as failed", "attempt", "action", "losses"
     ),
     "cancelled": _sentence("after {attempt} attempts", "attempt"),
     "recorded": _sentence("{ending}; somebody is to be told", "ending"),
     "notice_started": _sentence("try {try} by {holder}", "try", "holder"),
-    "notice_ended": _sentence("try {try}, delivered {delivered}", "try", "delivered"),
+    "notice_ended": _sentence("try {try} {delivered}", "try", "delivered"),
     "ended": _sentence("{ending}, attempts {attempts}", "ending", "attempts"),
     "parked": _sentence("{reason}", "reason"),
     "resumed": _sentence("by {by}", "by"),

@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from heald_worker.artifact_reading import ArtifactError, verify_in
-from heald_worker.artifact_staging import remove_artifact, sweep
+from heald_worker.artifact_staging import holds_foreign_files, remove_artifact, sweep
 from heald_worker.artifact_walk import count, walk
 from heald_worker.artifacts import write_artifacts
 from heald_worker.cli.common import Output, clean, connect, server_options, settings_options
@@ -29,6 +29,7 @@ STALE_STAGING = 3600.0
 """Seconds after which a folder in the staging folder can only be a killed process's."""
 BATCH = 100
 _STATES = ("written", "same", "replaced", "bad")
+_AGES = ("old", "young", "bad")
 _ENTRY_ID = re.compile(r"\d{1,20}(-\d{1,20})?")
 _check_duration = duration().check
 
@@ -55,8 +56,9 @@ def artifacts() -> None:
 @dir_option
 @server_options
 def rebuild(settings: Settings, output: Output, since: str) -> int:
-    """Write every artifact that the recovery stream still holds; what differs from it is replaced.
+    """Write again what the recovery stream holds.
 
+    Artifacts that are there and the same stay untouched, others are replaced.
     Exit code 1: an entry could not be read, or an artifact not be put in place.
     """
     from heald_worker.streams import RECOVERIES as RECOVERY_STREAM
@@ -67,9 +69,9 @@ def rebuild(settings: Settings, output: Output, since: str) -> int:
     states: Counter[str] = Counter()
     with progress("rebuilding", lambda: client.xlen(RECOVERIES)) as advance:
         while batch := list(islice(entries, BATCH)):
-            for run, state, problem in _restore(batch, settings):
-                states[state] += 1
-                _tell_state(output, run, state, problem)
+            for restored in _restore(batch, settings):
+                states[restored.state] += 1
+                _tell(output, restored)
             advance(len(batch))
     output.record({state: states[state] for state in _STATES})
     counted = "{written:,} written, {same:,} already there, {replaced:,} replaced, {bad:,} bad"
@@ -77,31 +79,42 @@ def rebuild(settings: Settings, output: Output, since: str) -> int:
     return 1 if states["bad"] else 0
 
 
-def _restore(batch: Iterable[RecoveryEntry | MalformedEntry], settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Write the artifacts of some entries; answers run (or entry), state and problem of each."""
+class _Restored(NamedTuple):
+    """What came of one entry: `key` and `name` tell in output which it was."""
+
+    key: str
+    name: str
+    state: str
+    problem: str = ""
+
+
+def _restore(batch: Iterable[RecoveryEntry | MalformedEntry], settings: Settings) -> Iterator[_Restored]:
+    """Write the artifacts of some entries."""
     items = []
     for entry in batch:
         if isinstance(entry, Exception):
-            yield entry.id, "bad", str(entry)
+            yield _Restored("entry", entry.id, "bad", str(entry))
         elif fold(entry.log.run_id) != fold(entry.run):
-            yield entry.id, "bad", f"entry {entry.id} says run {entry.run!a}, its log {entry.log.run_id!a}"
+            problem = f"entry {entry.id} says run {entry.run!a}, its log {entry.log.run_id!a}"
+            yield _Restored("entry", entry.id, "bad", problem)
         else:
             items.append((entry.log.run_id, entry.data, entry.digest))
-    for result in write_artifacts(settings.artifacts, items, fsync=settings.fsync):
-        if result.state == "failed":
-            yield result.run_id, "bad", f"run {result.run_id!a}: {result.trouble}"
+    for run_id, state, trouble in write_artifacts(settings.artifacts, items, fsync=settings.fsync):
+        if state == "failed":
+            yield _Restored("run", run_id, "bad", f"run {run_id!a}: {trouble}")
         else:
-            yield result.run_id, result.state, ""
+            yield _Restored("run", run_id, state)
 
 
-def _tell_state(output: Output, run: str, state: str, problem: str) -> None:
-    if problem:
-        output.record({"entry": run, "state": state, "problem": problem})
-        output.print(clean(problem), style="red")
-    else:
-        output.record({"run": run, "state": state})
-        if state == "replaced":
-            output.print(f"run {run}: something else stood there and was replaced", style="yellow")
+def _tell(output: Output, restored: _Restored) -> None:
+    facts = {restored.key: restored.name, "state": restored.state}
+    if restored.problem:
+        output.record({**facts, "problem": restored.problem})
+        output.print(clean(restored.problem), style="red")
+        return
+    output.record(facts)
+    if restored.state == "replaced":
+        output.print(f"run {restored.name}: something else stood there and was replaced", style="yellow")
 
 
 @artifacts.command()
@@ -110,8 +123,9 @@ def _tell_state(output: Output, run: str, state: str, problem: str) -> None:
 @dir_option
 @settings_options
 def prune(settings: Settings, output: Output, age: float, only_tell: bool) -> int:
-    """Remove artifacts whose recovery ended longer ago than AGE. What cannot be verified is kept and named.
+    """Remove old artifacts.
 
+    Old is what ended longer ago than AGE, by its own log. What cannot be verified is kept and named.
     Exit code 1: something was kept for that reason.
     """
     folder = existing(settings.artifacts)
@@ -130,7 +144,7 @@ def prune(settings: Settings, output: Output, age: float, only_tell: bool) -> in
             advance(len(answers))
     if not only_tell:
         sweep(folder, STALE_STAGING, time.time())
-    output.record({"removed": states["old"], "kept": states["young"] + states["bad"], "bad": states["bad"]})
+    output.record({"removed": 0 if only_tell else states["old"], **{state: states[state] for state in _AGES}})
     verb = "would be removed" if only_tell else "removed"
     output.print(f"{states['old']:,} {verb}, {states['young']:,} kept, {states['bad']:,} kept as bad", style="bold")
     return 1 if states["bad"] else 0
@@ -141,9 +155,11 @@ def _prune_one(directory: int, run: str, oldest: float, only_tell: bool) -> tupl
     try:
         if verify_in(directory, run).evaluated_at.seconds >= oldest:
             return "young", ""
-        if only_tell or remove_artifact(directory, run):
-            return "old", ""
-        return "bad", f"artifact of run {run}: other files are in its folder"
+        if holds_foreign_files(directory, run):
+            return "bad", f"artifact of run {run}: other files are in its folder"
+        if not only_tell:
+            remove_artifact(directory, run)
+        return "old", ""
     except ArtifactError as error:
         return "bad", error.problem
     except OSError as error:

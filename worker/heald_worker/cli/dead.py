@@ -32,7 +32,9 @@ def dead() -> None:
 
 
 @dead.command("list")
-@click.option("-n", "most", type=click.IntRange(1), default=LISTED, show_default=True, help="Letters at most.")
+@click.option(
+    "-n", "most", type=click.IntRange(1), metavar="COUNT", default=LISTED, show_default=True, help="Letters at most."
+)
 @server_options
 def list_letters(settings: Settings, output: Output, most: int) -> None:
     """List dead letters, the newest first."""

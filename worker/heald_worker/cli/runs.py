@@ -36,7 +36,15 @@ Listed = OpenRun | RecoveryEntry | MalformedEntry
 @click.option("--open", "states", flag_value="open", multiple=True, help="Only runs that are under way.")
 @click.option("--ended", "states", flag_value="ended", multiple=True, help="Only runs that have ended.")
 @click.option("--parked", "states", flag_value="parked", multiple=True, help="Only runs that cannot be advanced.")
-@click.option("-n", "most", type=click.IntRange(1), default=LISTED, show_default=True, help="Runs of each, at most.")
+@click.option(
+    "-n",
+    "most",
+    type=click.IntRange(1),
+    metavar="COUNT",
+    default=LISTED,
+    show_default=True,
+    help="Runs of each, at most.",
+)
 @server_options
 def runs(settings: Settings, output: Output, states: tuple[str, ...], most: int) -> None:
     """List runs: parked ones, open ones (the next due first), ended ones (the newest first)."""

@@ -63,7 +63,8 @@ def draw(run: OpenRun | RecoveryEntry, timeline: Timeline, settings: Settings, o
         output.fields(_indented(_open_fields(run)))
         decisions = () if isinstance(run.run, UnreadableRun) else run.run.recovery.decisions
     output.print()
-    lines = [*_trimmed(timeline, decisions), *map(_timeline_line, timeline.events)]
+    width = max((len(event.kind) for event in timeline.events if isinstance(event, EventEntry)), default=0)
+    lines = [*_trimmed(timeline, decisions), *(_timeline_line(event, width) for event in timeline.events)]
     for number, line in enumerate(lines, start=1):
         output.print(Text.assemble(("  └─ " if number == len(lines) else "  ├─ ", "dim"), line))
     if isinstance(run, RecoveryEntry):
@@ -80,8 +81,10 @@ def _ended_head(entry: RecoveryEntry) -> Text:
 
 
 def _open_head(run: OpenRun) -> Text:
-    phase = "" if isinstance(run.run, UnreadableRun) else f", {run.run.recovery.phase}"
-    state = run.state + phase
+    state: str = run.state
+    if not isinstance(run.run, UnreadableRun):
+        recovery = run.run.recovery
+        state += f", {recovery.phase}" + (f" as {recovery.ending}" if recovery.ending is not None else "")
     return Text.assemble((clean(run.run_id), "bold"), "  ", (state, "bold red" if run.parked is not None else "bold"))
 
 
@@ -167,8 +170,8 @@ def _trimmed(timeline: Timeline, decisions: tuple[RecoveryDecision, ...]) -> Ite
         yield Text.assemble(("decided", "cyan"), f"  {words} ({clean(decision.rationale)})")
 
 
-def _timeline_line(event: EventEntry | MalformedEntry) -> Text:
+def _timeline_line(event: EventEntry | MalformedEntry, width: int) -> Text:
     at = (local_time(id_micros(event.id)), "dim")
     if isinstance(event, MalformedEntry):
         return Text.assemble(at, "  ", (f"cannot be read: {clean(event.problem)}", "red"))
-    return Text.assemble(at, "  ", (clean(event.kind), event_style(event)), "  ", event_words(event))
+    return Text.assemble(at, "  ", (f"{clean(event.kind):<{width}}", event_style(event)), "  ", event_words(event))

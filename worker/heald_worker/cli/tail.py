@@ -110,14 +110,14 @@ def _check_options(group: str | None, consumer: str | None, most: int | None) ->
 def _alone(
     client: redis.Redis, stream: Stream[Any], start: str | None, most: int | None, output: Output, *, follows: bool
 ) -> Entries:
-    end = extent(client, stream).last
+    since, end = start or BEGINNING, extent(client, stream).last
     if start is None or most is not None:
-        yield from newest(client, stream, LINES if most is None else most, start or BEGINNING, end)
-    else:
-        yield from read_all(client, stream, start, end)
+        yield from newest(client, stream, LINES if most is None else most, since, end)
+        since = max(since, end, key=id_order)
     if follows:
-        since = max(start or BEGINNING, end, key=id_order)
         yield from follow(client, stream, since, tell=_teller(output), idle=_check_reader)
+    else:
+        yield from read_all(client, stream, since, end)
 
 
 def _as_group(

@@ -33,6 +33,8 @@ INSIST_AFTER = 5.0
 class CallableUnavailable(Exception):
     """A configured function cannot be had: what is wrong, and what to do about it."""
 
+    exit_code = 2  # a mistake in the configuration
+
     def __init__(self, call: str, problem: str, hint: str) -> None:
         self.problem, self.hint = f"the repair function {call} cannot be used: {problem}", hint
         super().__init__(f"{self.problem}; {hint}")

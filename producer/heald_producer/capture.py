@@ -1,0 +1,187 @@
+"""`heald run`: a command runs as if heald were not there; when it fails, its failure is reported.
+
+Whatever goes wrong with heald itself is said on stderr, and leaves the command's exit code as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from heald_producer.excerpt import Excerpt
+from heald_producer.relay import Ended, run
+
+UNDELIVERED = 75
+"""Exit code with `--strict` when a failure could not be pushed (`EX_TEMPFAIL` of sysexits.h)."""
+USAGE = 2
+_MAX_STAGE_BYTES, _MAX_POLICY_BYTES, _MAX_RUN_ID_CHARS = 256, 128, 128  # as in signals.py, which is heavy
+
+HELP = """\
+Usage: heald run [OPTIONS] [--] COMMAND [ARGUMENT]...
+
+Run a command and pass its output and exit code through, unchanged. When it
+fails, report the failure, with the last lines of its output as the message.
+
+Options:
+  --stage STAGE     The pipeline's stage. Default: the command's first words.
+  --run-id ID       The run that failed. Default: from the CI's variables.
+  --policy NAME     Ask for a recovery policy by name.
+  --flaky           The same command may well pass when it is repeated.
+  --redis-url URL   The server. Default: HEALD_REDIS_URL, REDIS_URL, heald.toml.
+  --spool DIR       Where a report waits when the server is away.
+                    Default: HEALD_SPOOL, else ~/.local/state/heald/spool.
+  --strict          Exit with 75 when a failure could not be pushed.
+  -q, --quiet       Say nothing but warnings.
+  -h, --help        Show this.
+
+The exit code is the command's: 128 + N when signal N killed it, 127 when it
+was not found, 126 when it could not be executed. A command that somebody
+stopped, with Ctrl-C or by a signal to heald, has not failed and is not reported.
+
+Secrets are masked before anything leaves this machine: values of environment
+variables that look secret, and well-known shapes of tokens.
+"""
+
+_WITH_VALUE = ("--stage", "--run-id", "--policy", "--redis-url", "--spool")
+_SWITCHES = ("--flaky", "--strict", "--quiet", "--help")
+_SHORT = {"-q": "--quiet", "-h": "--help"}
+
+
+class UsageError(Exception):
+    """The command line is wrong: one sentence."""
+
+
+class Options:
+    """The command line of `heald run`."""
+
+    def __init__(self) -> None:
+        self.stage: str | None = None
+        self.run_id: str | None = None
+        self.policy: str | None = None
+        self.redis_url: str | None = None
+        self.spool: str | None = None
+        self.flaky = self.strict = self.quiet = self.help = False
+        self.command: list[str] = []
+
+
+def main(argv: list[str]) -> int:
+    """Run `heald run`; `argv` is what follows these two words. Returns the exit code."""
+    try:
+        options = parse(argv)
+    except UsageError as error:
+        _say(f"{error}\n  `heald run --help` shows how it is used")
+        return USAGE
+    if options.help:
+        sys.stdout.write(HELP)
+        return 0
+    return _run(options)
+
+
+def parse(argv: list[str]) -> Options:
+    """Read the command line up to the command.
+
+    Raises:
+        UsageError: it cannot be understood, or a value cannot be used.
+    """
+    options, rest = Options(), list(argv)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        flag, equals, value = word.partition("=")
+        flag = _SHORT.get(flag, flag)
+        name = flag[2:].replace("-", "_")
+        if flag in _SWITCHES and not equals:
+            setattr(options, name, True)
+        elif flag in _WITH_VALUE:
+            if not equals and (not rest or rest[0] == "--"):
+                raise UsageError(f"{flag} needs a value")
+            setattr(options, name, _checked(flag, value if equals else rest.pop(0)))
+        else:
+            raise UsageError(f"there is no option {word}" + _suggestion(flag))
+    options.command = rest
+    if not (rest or options.help):
+        raise UsageError("no command is given")
+    return options
+
+
+def _suggestion(flag: str) -> str:
+    near = [name for name in (*_WITH_VALUE, *_SWITCHES) if len(flag) > 3 and name.startswith(flag[:4])]
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _checked(flag: str, value: str) -> str:
+    """A mistake that would cost the report is told before the command runs, not when it has failed."""
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise UsageError(f"{flag} is not valid UTF-8") from None
+    limit = {"--stage": _MAX_STAGE_BYTES, "--policy": _MAX_POLICY_BYTES}.get(flag, size)
+    if size == 0 or size > limit:
+        raise UsageError(f"{flag} is " + (f"longer than {limit} bytes" if size else "empty"))
+    if flag == "--run-id" and not _is_run_id(value):
+        raise UsageError(
+            f"--run-id {value[:40]!a} is not allowed: use 1 to {_MAX_RUN_ID_CHARS} characters of "
+            "A-Z a-z 0-9 . _ - that start with a letter or digit"
+        )
+    return value
+
+
+def _is_run_id(text: str) -> bool:
+    """`signals.check_run_id` without its imports; a test holds the two together."""
+    plain = text.replace("-", "").replace("_", "").replace(".", "")
+    return len(text) <= _MAX_RUN_ID_CHARS and text.isascii() and text[0].isalnum() and plain.isalnum()
+
+
+def _run(options: Options) -> int:
+    excerpt = Excerpt()
+    try:
+        ended = run(options.command, excerpt, _warn)
+    except OSError as error:
+        return _run_unwatched(options.command, error)
+    if ended.problem:
+        _say(ended.problem)
+    if ended.code == 0:
+        return 0
+    if ended.stopped_by:
+        if not options.quiet:
+            _say(f"not reported, as the command was stopped by signal {int(ended.stopped_by)}")
+        return ended.code
+    delivered = _report(options, ended, excerpt)
+    return UNDELIVERED if options.strict and not delivered else ended.code
+
+
+def _run_unwatched(command: list[str], error: OSError) -> int:
+    """This machine has no pipe or process left for us; the command takes our place and still runs."""
+    _warn(f"cannot watch the command ({error}); it runs without heald, and a failure is not reported")
+    try:
+        os.execvp(command[0], command)
+    except OSError as problem:
+        _say(f"{command[0]}: {problem.strerror}")
+        return 127 if isinstance(problem, FileNotFoundError) else 126
+
+
+def _report(options: Options, ended: Ended, excerpt: Excerpt) -> bool:
+    """Whether the failure reached the server. Nothing that goes wrong here gets out."""
+    try:
+        from heald_producer.failure import report_failure
+
+        return report_failure(options, ended, excerpt, _say if not options.quiet else _ignore, _warn)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the build's exit code is not ours to change
+        _warn(f"the failure is not reported: {type(error).__name__}: {error}")
+        return False
+
+
+def _say(text: str) -> None:
+    try:
+        os.write(2, f"heald: {text}\n".encode(errors="backslashreplace"))
+    except OSError:  # nobody listens any more
+        return
+
+
+def _warn(text: str) -> None:
+    _say(f"warning: {text}")
+
+
+def _ignore(text: str) -> None:
+    pass

@@ -1,0 +1,279 @@
+"""`heald runs`, `heald show` and `heald memory`: what happened to runs, open and ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from heald_worker import keys, views
+from heald_worker.core.recovery import Ending
+from heald_worker.playbook import CommandNotice, RecordRepair
+from heald_worker.streams import RecoveryEntry
+from support.calls import Caller
+from support.server import Server
+from support.service import House, report, settings
+
+MakeHouse = Callable[..., House]
+
+
+@pytest.fixture
+def heald(
+    server: Server,
+    conn: redis.Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Caller:
+    return Caller(server.url, tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def house(conn: redis.Redis, tmp_path: Path) -> Iterator[MakeHouse]:
+    made: list[House] = []
+
+    def make(*args: object, **more: object) -> House:
+        made.append(House(conn, settings(tmp_path, *args, **more)))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def opened(it: House, *reports: bytes) -> None:
+    """Take reports in, and do nothing more."""
+    it.push(*reports)
+    it.control.turn()
+    assert it.conn.llen(keys.INBOX) == 0
+
+
+def park(it: House, run_id: str, reason: str) -> None:
+    [version] = it.conn.hmget(keys.run(run_id), "v")
+    assert it.service.ledger.park(run_id, int(version), reason)
+
+
+def forge_state(conn: redis.Redis, run_id: str) -> None:
+    state = json.loads(conn.hget(keys.run(run_id), "s"))
+    conn.hset(keys.run(run_id), "s", json.dumps(state | {"format": 99}))
+
+
+def test_an_ended_run_is_told_from_acceptance_to_end(heald: Caller, house: MakeHouse) -> None:
+    it = house(RecordRepair(succeed_from=2))
+    it.push(report("Run-1", exit_code=3, context={"repository": "acme/app", "ref": "refs/heads/main"}))
+    it.settle()
+    text = heald("show", "run-1").out
+    kinds = ["accepted", "decided", "repair_ended", "decided", "repair_ended", "ended"]
+    drawn = [line.split()[2] for line in text.splitlines() if "─ 20" in line]
+    assert drawn == kinds
+    assert text.startswith("Run-1  recovered  2 attempts (patch_forward x2), ")
+    for words in ("stage test, test failure, exit code 3", "t red", "acme/app", "refs/heads/main", "default"):
+        assert words in text
+    [record] = heald("show", "RUN-1", "--json").records
+    assert [event["kind"] for event in record["timeline"]] == kinds
+    assert (record["run"], record["state"], record["trimmed_events"]) == ("Run-1", "ended", 0)
+    assert record["log"] == json.loads(it.logs()["Run-1"])
+
+
+def test_the_last_events_of_a_run_are_its_own_among_those_of_its_batch(heald: Caller, house: MakeHouse) -> None:
+    it = house()
+    it.push(*(report(f"run-{number}") for number in range(40)))
+    it.settle()
+    for number in (0, 17, 39):
+        [record] = heald("show", f"run-{number}", "--json").records
+        assert [event["kind"] for event in record["timeline"]] == ["accepted", "decided", "repair_ended", "ended"]
+        assert {event["run"] for event in record["timeline"]} == {f"run-{number}"}
+
+
+def test_a_notice_stands_in_the_timeline(heald: Caller, house: MakeHouse) -> None:
+    it = house(notices={Ending.ESCALATED: CommandNotice(("false",))}, limits=_one_try())
+    it.push(report("run-1", stage="deploy", message="it broke"))
+    it.settle()
+    text = heald("show", "run-1").out
+    assert "run-1  escalated" in text
+    assert "try 1 not delivered" in text
+    assert "attempt 1, unknown failure: escalate" in text
+
+
+def _one_try() -> object:
+    from heald_worker.config import Limits
+
+    return Limits(notice_tries=1)
+
+
+def test_an_open_run_tells_where_it_stands(heald: Caller, house: MakeHouse) -> None:
+    it = house()
+    opened(it, report("run-1", stage="unit", message="one\ntwo"))
+    text = heald("show", "run-1").out
+    assert text.startswith("run-1  open, deciding\n")
+    assert "stage unit" in text
+    assert "└─" in text
+    [record] = heald("show", "run-1", "--json").records
+    assert (record["state"], record["recovery"]["phase"], record["version"]) == ("open", "deciding", 1)
+    assert [event["kind"] for event in record["timeline"]] == ["accepted"]
+
+
+def test_a_parked_run_tells_why(heald: Caller, house: MakeHouse) -> None:
+    it = house()
+    opened(it, report("run-1"))
+    park(it, "run-1", "its \x1b[31mstate")
+    text = heald("show", "run-1").out
+    assert text.startswith("run-1  parked, deciding\n")
+    assert "its \\x1b[31mstate" in text
+    assert "\x1b" not in text
+    [record] = heald("show", "run-1", "--json").records
+    assert (record["state"], record["due"], record["timeline"][-1]["kind"]) == ("parked", None, "parked")
+
+
+def test_a_run_whose_state_cannot_be_read_is_shown_all_the_same(
+    heald: Caller, house: MakeHouse, conn: redis.Redis
+) -> None:
+    opened(house(), report("run-1"))
+    forge_state(conn, "run-1")
+    answer = heald("show", "run-1")
+    assert answer.code == 0
+    assert "its state has format 99" in answer.out
+    assert "accepted" in answer.out
+    conn.delete(keys.run("run-1"))
+    conn.set(keys.run("run-1"), "nonsense")
+    assert "WRONGTYPE" in heald("show", "run-1").out
+    [record] = heald("runs", "--json").records
+    assert "WRONGTYPE" in record["problem"]
+
+
+def test_a_long_message_is_shown_by_its_end_and_cannot_steer_the_terminal(heald: Caller, house: MakeHouse) -> None:
+    opened(house(), report("run-1", message="\n".join(f"line {n} \x1b]0;x\x07" for n in range(500))))
+    text = heald("show", "run-1").out
+    assert "... 488 lines more" in text
+    assert "line 499 \\x1b]0;x\\x07" in text
+    assert "\x1b" not in text
+
+
+def test_events_that_were_trimmed_are_made_up_for_by_the_log(
+    heald: Caller, house: MakeHouse, conn: redis.Redis
+) -> None:
+    it = house()
+    it.push(report("run-1"))
+    it.settle()
+    conn.xtrim(keys.EVENTS, maxlen=0, approximate=False)
+    text = heald("show", "run-1").out
+    assert "3 events of this run were trimmed" in text
+    assert "decided  attempt 1, test failure: patch_forward" in text
+    assert heald("show", "run-1", "--json").records[0]["trimmed_events"] == 3
+
+
+@pytest.mark.parametrize("verb", ["show", "memory"])
+def test_a_run_that_nobody_knows_is_an_error_with_a_hint(heald: Caller, verb: str) -> None:
+    answer = heald(verb, "nope")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.startswith("heald: nothing is known of run nope\n")
+    assert "heald verify nope" in answer.err
+
+
+@pytest.mark.parametrize("run_id", ["../x", "a b", "", "x" * 129, "a\x1b[31m"])
+def test_what_can_be_no_run_id_is_refused(heald: Caller, run_id: str) -> None:
+    answer = heald("show", run_id)
+    assert answer.code == 2
+    assert "run_id" in answer.err
+    assert "\x1b" not in answer.err
+
+
+def test_an_ended_run_whose_entry_was_trimmed_says_so(heald: Caller, house: MakeHouse, conn: redis.Redis) -> None:
+    it = house()
+    it.push(report("run-1"))
+    it.settle()
+    conn.xtrim(keys.RECOVERIES, maxlen=0, approximate=False)
+    for verb in ("show", "memory"):
+        answer = heald(verb, "run-1")
+        assert answer.code == 1
+        assert "run run-1 has ended, and its entry" in answer.err
+
+
+def test_one_run_costs_the_same_among_few_and_many(house: MakeHouse, conn: redis.Redis) -> None:
+    it = house()
+    it.push(report("run-0"))
+    it.settle()
+
+    def commands() -> int:
+        before = conn.info("stats")["total_commands_processed"]
+        found = views.find_run(conn, "run-0")
+        assert isinstance(found, RecoveryEntry)
+        assert len(views.timeline(conn, found).events) == 4
+        return int(conn.info("stats")["total_commands_processed"] - before)
+
+    alone = commands()
+    it.push(*(report(f"run-{number}") for number in range(1, 300)))
+    it.settle()
+    assert commands() == alone
+
+
+def test_runs_are_listed_by_state(heald: Caller, house: MakeHouse) -> None:
+    it = house()
+    it.push(report("done-1"), report("done-2"))
+    it.settle()
+    opened(it, report("waits"), report("stuck"))
+    park(it, "stuck", "no taxonomy")
+    listed = [(record["run"], record["state"]) for record in heald("runs", "--json").records]
+    assert listed[:2] == [("stuck", "parked"), ("waits", "open")]
+    assert sorted(listed[2:]) == [("done-1", "ended"), ("done-2", "ended")]
+    assert [record["run"] for record in heald("runs", "--open", "--json").records] == ["waits"]
+    assert [record["run"] for record in heald("runs", "--parked", "--json").records] == ["stuck"]
+    assert len(heald("runs", "--ended", "-n", "1", "--json").records) == 1
+    both = heald("runs", "--open", "--parked", "--json").records
+    assert {record["run"] for record in both} == {"waits", "stuck"}
+    header, *rows = heald("runs").lines
+    assert header.split() == ["since", "run", "state", "class", "actions", "attempts", "took", "where"]
+    assert [row.split()[1:3] for row in rows][:2] == [["stuck", "parked"], ["waits", "deciding"]]
+
+
+def test_lists_are_read_in_pages(house: MakeHouse, conn: redis.Redis) -> None:
+    it = house()
+    it.push(*(report(f"run-{number}") for number in range(250)))
+    it.settle()
+    assert len({entry.run for entry in views.ended_runs(conn, 1000)}) == 250
+    newest = [int(entry.id.split("-")[0]) for entry in views.ended_runs(conn, 120)]
+    assert len(newest) == 120
+    assert newest == sorted(newest, reverse=True)
+    opened(it, *(report(f"open-{number}") for number in range(250)))
+    assert len({run.run_id for run in views.open_runs(conn, 1000)}) == 250
+    assert len(views.open_runs(conn, 7)) == 7
+
+
+def test_batches_on_the_agenda_are_no_runs(house: MakeHouse, conn: redis.Redis) -> None:
+    opened(house(), report("run-1"))
+    conn.zadd(keys.AGENDA, {f"{keys.INTAKE_MEMBER}abc": 1, "vanished": 2})
+    assert [run.run_id for run in views.open_runs(conn, 10)] == ["run-1"]
+
+
+def test_a_parked_name_without_a_run_is_still_listed(heald: Caller, conn: redis.Redis) -> None:
+    conn.hset(keys.PARKED, "ghost", "why")
+    [record] = heald("runs", "--json").records
+    assert (record["run"], record["parked"], record["problem"]) == ("ghost", "why", "its state is gone")
+    assert heald("show", "ghost").code == 0
+
+
+def test_nothing_to_list_is_no_error(heald: Caller) -> None:
+    answer = heald("runs")
+    assert (answer.code, answer.out) == (0, "")
+    assert heald("runs", "--json").out == ""
+
+
+def test_memory_tells_a_recovery_in_one_sentence(heald: Caller, house: MakeHouse) -> None:
+    it = house()
+    it.push(report("run-1", flaky_hint=True))
+    it.settle()
+    answer = heald("memory", "run-1")
+    assert "Successful recovery for test failure in stage 'test': Retry in 1 attempt(s)" in answer.out
+    [record] = heald("memory", "run-1", "--json").records
+    assert record["tags"] == ["recovery:recovered", "failure:test", "stage:test", "run:run-1", "flaky:true"]
+    assert record["token_estimate"] == len(record["summary"]) // 4
+
+
+def test_memory_of_an_open_run_is_an_error_with_a_hint(heald: Caller, house: MakeHouse) -> None:
+    opened(house(), report("run-1"))
+    answer = heald("memory", "run-1")
+    assert answer.code == 1
+    assert "run run-1 is deciding; it has no log yet" in answer.err

@@ -1,0 +1,525 @@
+"""`heald run`: the command behaves as without heald, and a failure is reported once it has failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.command import AWAY, HEALD, clean_environment, heald
+from support.wait import until
+
+from heald_producer.capture import HELP, UsageError, _is_run_id, parse
+from heald_producer.excerpt import HEAD_BYTES, TAIL_BYTES, Excerpt
+from heald_producer.failure import default_stage
+from heald_producer.plain import last_lines, plain_text
+from heald_producer.signals import FailureReport, InvalidReport, check_run_id
+from heald_producer.wire import decode_report
+
+HEAVY = {"redis", "rq", "rich", "click", "msgspec", "subprocess", "json", "typing", "pathlib", "logging", "threading",
+         "hashlib", "socket", "datetime", "tempfile", "dataclasses", "inspect", "heald_producer.signals"}  # fmt: skip
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def run(*command: str | bytes, spool: Path | None = None, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """`heald run` with a server that is away."""
+    folder = ["--spool", spool] if spool else ["--spool", "/dev/null/nowhere"]
+    return heald("run", "--redis-url", AWAY, *folder, *command, **environment)
+
+
+def python(code: str) -> list[str]:
+    return ["--", sys.executable, "-c", code]
+
+
+def shell(script: str) -> list[str]:
+    return ["--", "sh", "-c", script]
+
+
+def the_report(spool: Path) -> FailureReport:
+    [file] = [name for name in spool.iterdir() if name.suffix == ".json"]
+    return decode_report(file.read_bytes())
+
+
+# The command line
+
+
+def test_the_command_line_is_read_up_to_the_command() -> None:
+    options = parse(["--stage", "unit", "--run-id=r1", "-q", "--flaky", "pytest", "-q", "--stage", "x"])
+    assert (options.stage, options.run_id, options.quiet, options.flaky) == ("unit", "r1", True, True)
+    assert options.command == ["pytest", "-q", "--stage", "x"]
+    assert parse(["--", "--odd"]).command == ["--odd"]
+    assert parse(["--strict", "--", "a", "--", "b"]).command == ["a", "--", "b"]
+    assert parse(["-", "x"]).command == ["-", "x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "no command"),
+        (["--"], "no command"),
+        (["--stage"], "--stage needs a value"),
+        (["--stage", "--", "x"], "--stage needs a value"),
+        (["--stag", "x"], "did you mean --stage"),
+        (["--flaky=yes", "x"], "no option"),
+        (["--unknown", "x"], "no option"),
+        (["-x"], "no option"),
+        (["--run-id", "a/b", "x"], "--run-id 'a/b' is not allowed"),
+        (["--run-id", "", "x"], "--run-id is empty"),
+        (["--stage", "s" * 257, "x"], "--stage is longer than 256 bytes"),
+        (["--stage", "é" * 129, "x"], "--stage is longer"),
+        (["--policy", "p" * 129, "x"], "--policy is longer"),
+        (["--stage", "\udcff", "x"], "not valid UTF-8"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(arguments: list[str], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        parse(arguments)
+
+
+def test_wrong_usage_exits_with_2_and_a_hint_before_anything_runs(tmp_path: Path) -> None:
+    done = run("--stagee", "x", "--", "touch", str(tmp_path / "made"))
+    assert done.returncode == 2
+    assert b"did you mean --stage?" in done.stderr
+    assert b"heald run --help" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+def test_help_is_on_stdout_and_fits_a_terminal() -> None:
+    done = heald("run", "--help")
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, HELP, b"")
+    assert max(map(len, HELP.splitlines())) <= 80
+
+
+@given(st.text(max_size=140) | st.from_regex(r"[A-Za-z0-9._-]{1,130}", fullmatch=True))
+def test_the_early_check_of_a_run_id_agrees_with_the_wires(text: str) -> None:
+    def on_the_wire() -> bool:
+        try:
+            check_run_id(text)
+        except InvalidReport:
+            return False
+        return True
+
+    assert (text != "" and _is_run_id(text)) == on_the_wire()
+
+
+# As without heald
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 77, 255])
+def test_the_exit_code_is_the_commands(code: int) -> None:
+    assert run(*shell(f"exit {code}")).returncode == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE])
+def test_a_killed_command_is_128_and_the_signal(number: int) -> None:
+    assert run(*shell(f"kill -{number} $$")).returncode == 128 + number
+
+
+def test_what_is_not_there_is_127_and_what_cannot_run_is_126(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("no program")
+    (tmp_path / "broken").write_bytes(b"\x7fELF")
+    (tmp_path / "broken").chmod(0o755)
+    for name, code, reason in (
+        ("no-such-command", 127, b"no-such-command: command not found"),
+        ("", 127, b"command not found"),
+        (str(tmp_path / "none"), 127, b"command not found"),
+        (str(tmp_path / "plain"), 126, b"Permission denied"),
+        (str(tmp_path), 126, b"Permission denied"),
+        (str(tmp_path / "broken"), 126, b"Exec format error"),
+    ):
+        done = run("--", name)
+        assert (done.returncode, reason in done.stderr) == (code, True), done.stderr
+
+
+def test_both_outputs_pass_byte_by_byte_and_stay_apart() -> None:
+    code = "import os\nfor n in range(256): os.write(1, bytes([n]) * 999); os.write(2, bytes([255 - n]) * 998)"
+    done = run(*python(code))
+    assert done.stdout == b"".join(bytes([n]) * 999 for n in range(256))
+    assert done.stderr == b"".join(bytes([255 - n]) * 998 for n in range(256))
+
+
+def test_the_order_of_the_outputs_stays_where_both_are_the_same_file(tmp_path: Path) -> None:
+    code = "import os\nfor n in range(2000): os.write(1 + n % 2, b'%d\\n' % n)"
+    with (tmp_path / "log").open("wb") as log:
+        subprocess.run([*HEALD, "run", *python(code)], stdout=log, stderr=log, check=True, timeout=60)
+    assert (tmp_path / "log").read_bytes() == b"".join(b"%d\n" % n for n in range(2000))
+
+
+def test_input_folder_environment_and_open_files_reach_the_command(tmp_path: Path) -> None:
+    readable, writable = os.pipe()
+    script = f"cat; pwd; echo $ANSWER; echo deep >&{writable}"
+    done = subprocess.run(
+        [*HEALD, "run", *shell(script)],
+        input=b"typed \xff\n",
+        capture_output=True,
+        cwd=tmp_path,
+        env=clean_environment(ANSWER="42"),
+        pass_fds=[writable],
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == b"typed \xff\n" + bytes(tmp_path) + b"\n42\n"
+    os.close(writable)
+    assert os.read(readable, 100) == b"deep\n"
+    os.close(readable)
+
+
+def test_signals_that_python_ignores_have_their_default_again() -> None:
+    code = "import signal, subprocess, sys; print(open('/proc/self/status').read())"
+    done = run("--", "sh", "-c", "grep -E '^Sig(Ign|Blk)' /proc/self/status")
+    ignored, blocked = (int(line.split()[1], 16) for line in sorted(done.stdout.splitlines(), reverse=True))
+    assert (ignored & (1 << signal.SIGPIPE - 1), blocked) == (0, 0), code
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    script = "trap '' HUP; exec \"$@\""
+    command = [*HEALD, "run", *python("import signal; print(signal.getsignal(signal.SIGHUP))")]
+    done = subprocess.run(["sh", "-c", script, "sh", *command], capture_output=True, check=True, timeout=60)
+    assert b"SIG_IGN" in done.stdout
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_do_no_harm(closed: str, tmp_path: Path) -> None:
+    script = f'"$@" {closed}; echo $? > {tmp_path}/code'
+    command = [*HEALD, "run", *shell(f"echo out; echo err >&2; echo done > {tmp_path}/done; exit 3")]
+    subprocess.run(
+        ["sh", "-c", script, "sh", *command],
+        capture_output=True,
+        check=True,
+        timeout=60,
+        env=clean_environment(HEALD_SPOOL=str(tmp_path / "spool"), REDIS_URL=AWAY),
+    )
+    assert (tmp_path / "done").read_text() == "done\n"
+    assert (tmp_path / "code").read_text() == "3\n"
+    assert the_report(tmp_path / "spool").signal.exit_code == 3
+
+
+def test_what_a_command_leaves_behind_does_not_hold_heald(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    done = run(*shell(f"cat {tmp_path}/fifo & echo $!; exit 0"))
+    assert done.returncode == 0
+    os.kill(int(done.stdout), signal.SIGKILL)
+
+
+def test_all_that_the_command_wrote_arrives_even_when_something_else_holds_its_output(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    done = run(*shell(f"cat {tmp_path}/fifo & echo $! >&2; head -c 900000 /dev/zero"))
+    assert done.stdout == bytes(900_000)
+    os.kill(int(done.stderr), signal.SIGKILL)
+
+
+def test_a_reader_that_leaves_ends_the_command_as_without_heald(spool: Path) -> None:
+    process = subprocess.Popen(
+        [*HEALD, "run", "--spool", spool, "--", "yes"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.read(4) == b"y\ny\n"
+    process.stdout.close()
+    assert process.wait(60) == 128 + signal.SIGPIPE
+    assert b"not reported" in process.stderr.read()
+    process.stderr.close()
+    assert not spool.exists()
+
+
+def test_a_full_disk_under_the_output_is_said_and_the_command_goes_on() -> None:
+    with open("/dev/full", "wb") as full:
+        command = [*HEALD, "run", *shell("echo lost; echo kept >&2; exit 0")]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert done.returncode == 0
+    assert b"kept" in done.stderr
+    assert b"warning: the command's output cannot be written: No space left on device" in done.stderr
+
+
+# Signals in a CI: no terminal
+
+
+class Running:
+    """`heald run` of a Python program that answers to signals; no terminal is near."""
+
+    def __init__(self, code: str, spool: Path) -> None:
+        program = [sys.executable, "-u", "-c", code]
+        self.process = subprocess.Popen(
+            [*HEALD, "run", "--spool", spool, "--redis-url", AWAY, "--", *program],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=clean_environment(),
+            start_new_session=True,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"ready\n"
+
+    def ends(self) -> tuple[int, bytes, bytes]:
+        out, err = self.process.communicate(timeout=60)
+        return self.process.returncode, out, err
+
+
+COUNT = """
+import signal, sys, time
+got = []
+def note(number, frame):
+    got.append(number)
+    print("got", number)
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1):
+    signal.signal(number, note)
+print("ready")
+while not got:
+    signal.pause()
+until = time.monotonic() + 0.3
+while time.monotonic() < until:
+    time.sleep(0.05)
+sys.exit(40 + len(got))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1])
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_a_signal_reaches_the_command_once(number: int, whole_group: bool, spool: Path) -> None:
+    running = Running(COUNT, spool)
+    (os.killpg if whole_group else os.kill)(running.process.pid, number)
+    code, out, err = running.ends()
+    assert (code, out) == (41, b"got %d\n" % number)
+    if number == signal.SIGUSR1:
+        assert the_report(spool).signal.exit_code == 41
+    else:
+        assert b"not reported" in err
+        assert not spool.exists()
+
+
+def test_a_stopped_command_that_does_not_listen_dies_and_is_not_reported(spool: Path) -> None:
+    running = Running("import signal; print('ready'); signal.pause()", spool)
+    running.process.send_signal(signal.SIGTERM)
+    code, _, err = running.ends()
+    assert code == 128 + signal.SIGTERM
+    assert b"not reported" in err
+    assert not spool.exists()
+
+
+def test_a_signal_reaches_the_command_while_nobody_reads_its_output(spool: Path) -> None:
+    code = "import os, sys\nprint('ready')\nwhile True: os.write(1, b'x' * 65536)"
+    running = Running(code, spool)
+    running.process.send_signal(signal.SIGTERM)
+    assert running.ends()[0] == 128 + signal.SIGTERM
+
+
+# What is reported
+
+
+def test_a_failure_waits_in_the_spool_while_the_server_is_away(spool: Path) -> None:
+    script = "printf 'one\\n\\033[31mtwo\\033[0m\\n10%%\\r100%%\\r\\nlast\\n'; exit 3"
+    done = run("--stage", "unit", "--policy", "careful", "--flaky", *shell(script), spool=spool)
+    assert done.returncode == 3
+    report = the_report(spool)
+    assert report.signal.message == "one\ntwo\n100%\nlast"
+    assert (report.signal.stage, report.signal.exit_code, report.signal.flaky_hint) == ("unit", 3, True)
+    assert report.policy == "careful"
+    assert report.run_id.startswith("local-unit-")
+    assert report.context.command is not None
+    assert report.context.command.startswith("sh -c 'printf")
+    assert report.reported_at is not None
+    assert b"cannot be reached" in done.stderr
+    assert f"heald push --spool {spool}".encode() in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_strict_makes_an_undelivered_failure_75_and_nothing_else(spool: Path) -> None:
+    assert run("--strict", *shell("exit 3"), spool=spool).returncode == 75
+    assert run("--strict", *shell("exit 0"), spool=spool).returncode == 0
+
+
+def test_a_run_id_can_be_given_and_else_follows_from_the_ci(spool: Path, tmp_path: Path) -> None:
+    run("--run-id", "my-run.1", *shell("exit 1"), spool=spool)
+    assert the_report(spool).run_id == "my-run.1"
+    ci = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "4711", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "test"}
+    run(*shell("exit 1"), spool=tmp_path / "ci", **ci)
+    assert the_report(tmp_path / "ci").run_id.startswith("github-4711-1-test-")
+
+
+def test_no_secret_leaves_the_runner(spool: Path) -> None:
+    secret, token = "hunter2" + "hunter2", "gh" + "p_" + "aB3dE6" * 6
+    script = f"echo key=$MY_API_KEY; echo {token}; echo https://u:{secret}x@host/; exit 1"
+    run("--stage", f"s {secret}", *shell(script), spool=spool, MY_API_KEY=secret, GITLAB_CI="1", CI_JOB_NAME=secret)
+    [file] = spool.iterdir()
+    assert secret.encode() not in file.read_bytes()
+    assert token.encode() not in file.read_bytes()
+    assert the_report(spool).signal.message.startswith("key=[masked]\n[masked]\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("exit 7", "(no output; exit code 7)"),
+        ("echo out; kill -SEGV $$", "out\nSegmentation fault (signal 11)"),
+        ("printf 'caf\\351 \\000'; exit 1", "caf\ufffd"),
+    ],
+)
+def test_the_message_tells_how_it_ended(script: str, message: str, spool: Path) -> None:
+    run(*shell(script), spool=spool)
+    assert the_report(spool).signal.message == message
+
+
+def test_a_command_that_cannot_start_is_a_failure_too(spool: Path) -> None:
+    assert run("--", "no-such-command", spool=spool).returncode == 127
+    assert the_report(spool).signal.message.strip() == "no-such-command: command not found"
+
+
+def test_quiet_keeps_warnings(spool: Path) -> None:
+    assert b"warning" in run("--quiet", *shell("exit 1"), spool=spool).stderr
+    assert run("--quiet", *shell("exit 0"), spool=spool).stderr == b""
+
+
+def test_healds_own_troubles_are_said_and_change_no_exit_code(tmp_path: Path) -> None:
+    nowhere = run(*shell("exit 4"))
+    assert (nowhere.returncode, b"not kept" in nowhere.stderr) == (4, True)
+    (tmp_path / "msgspec.py").write_text("raise RuntimeError('broken installation')")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    broken = run(*shell("exit 4"), PYTHONPATH=path)
+    assert broken.returncode == 4
+    assert b"warning: the failure is not reported: RuntimeError: broken installation" in broken.stderr
+    assert run(*shell("exit 0"), PYTHONPATH=path).stderr == b""
+    (tmp_path / "heald.toml").write_text("redis_url = 5")
+    command = [*HEALD, "run", "--spool", "spool", *shell("exit 4")]
+    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(), capture_output=True, check=False, timeout=60)
+    assert done.returncode == 4
+    assert b"heald.toml cannot be used" in done.stderr
+    assert the_report(tmp_path / "spool").signal.exit_code == 4
+
+
+def test_a_command_may_remove_its_own_folder(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    command = [
+        *HEALD,
+        "run",
+        "--spool",
+        tmp_path / "spool",
+        "--redis-url",
+        AWAY,
+        *shell(f"rmdir {tmp_path}/gone; exit 5"),
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path / "gone", env=clean_environment(), capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 5
+    assert the_report(tmp_path / "spool").signal.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("command", "stage"),
+    [
+        ("pytest -q", "pytest"),
+        ("/usr/bin/cargo test --all", "cargo test"),
+        ("npm run build", "npm run build"),
+        ("python -m pytest tests/unit", "python pytest"),
+        ("./gradlew build", "gradlew build"),
+        ("bash build.sh", "bash build.sh"),
+        ("go test ./...", "go test"),
+        ("make", "make"),
+        ("/", "/"),
+    ],
+)
+def test_a_stage_is_called_after_its_command(command: str, stage: str) -> None:
+    assert default_stage(command.split()) == stage
+
+
+# What it costs
+
+
+def test_a_green_build_imports_next_to_nothing() -> None:
+    code = (
+        "import sys; from heald_worker.cli import main; code = main(['run', '--', 'true']); print(code, *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, check=True, timeout=60,
+                          env=clean_environment())  # fmt: skip
+    code_, *modules = done.stdout.decode().split()
+    assert code_ == "0"
+    assert "heald_producer.relay" in modules
+    assert HEAVY & set(modules) == set()
+    assert "re" not in modules
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells memory through /proc")
+def test_memory_does_not_grow_with_the_output() -> None:
+    done = run(*shell("head -c 300000000 /dev/zero | tr '\\0' x; grep VmHWM /proc/$PPID/status >&2"))
+    assert len(done.stdout) == 300_000_000
+    assert int(done.stderr.split()[1]) < 20 * 1024
+
+
+# The excerpt and its text
+
+
+@given(st.lists(st.binary(max_size=3000), max_size=8), st.integers(1, 400))
+def test_an_excerpt_keeps_the_head_and_the_tail_however_the_bytes_come(parts: list[bytes], times: int) -> None:
+    excerpt, whole = Excerpt(), b""
+    for part in (piece * times for piece in parts):
+        excerpt.add(memoryview(part))
+        whole += part
+    assert excerpt.head == whole[:HEAD_BYTES]
+    assert excerpt.tail == whole[HEAD_BYTES:][-TAIL_BYTES:]
+    assert excerpt.lost == max(0, len(whole) - HEAD_BYTES - TAIL_BYTES)
+    assert excerpt.total == len(whole)
+
+
+def excerpt_of(data: bytes) -> Excerpt:
+    excerpt = Excerpt()
+    excerpt.add(memoryview(data))
+    return excerpt
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"\x1b[1;31mred\x1b[0m \x1b]8;;http://x\x07link\x1b]8;;\x07", "red link"),
+        (b"\x1b]0;title\x1b\\x\x1b(B\x1b=y\x1b7", "xy"),
+        (b"a\x1b]unterminated\nb", "aunterminated\nb"),
+        (b"10%\r50%\r100%\r\nnext\r\n", "100%\nnext\n"),
+        (b"_\x08bo_\x08ld", "bold"),
+        (b"tab\tand\x07bell \x00nul\x7f  \n", "tab\tandbell nul\n"),
+        ("é漢😀".encode(), "é漢😀"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"half an escape \x1b[3", "half an escape 3"),
+    ],
+)
+def test_text_is_what_a_person_would_have_read(data: bytes, text: str) -> None:
+    assert plain_text(excerpt_of(data)) == text
+
+
+def test_a_gap_is_told_and_no_torn_line_stays_beside_it() -> None:
+    lines = b"".join(b"line %d\n" % number for number in range(100_000))
+    text = plain_text(excerpt_of(lines))
+    head, rest = text.split("\n[... ")
+    assert rest.partition(" bytes not kept by heald ...]\n")[2].startswith("line ")
+    assert lines.decode().startswith(head)
+    assert lines.decode().endswith(rest.partition("]\n")[2])
+
+
+def test_only_the_last_lines_are_the_message() -> None:
+    assert last_lines("a\nb\nc\n\n\n", 2) == "b\nc"
+    assert last_lines("\n\n  indented\n", 5) == "  indented"
+
+
+@pytest.mark.parametrize(
+    "unit", [b"a", b"\r", b"a\r", b"\x1b]", b"\x1b[", b"\x1b[1", b"a\x08", b"\x1bP", b"\x1b ", b" "]
+)
+def test_no_output_takes_more_than_linear_time_to_read(unit: bytes) -> None:
+    plain_text(excerpt_of(unit * 300_000))
+
+
+def test_reports_are_json_for_everybody(spool: Path) -> None:
+    run(*shell("exit 1"), spool=spool)
+    [file] = spool.iterdir()
+    assert json.loads(file.read_text())["v"] == 1
+    until(lambda: file.exists(), "the report stays until it is sent")
