@@ -35,8 +35,8 @@ Options:
   -h, --help        Show this.
 
 The exit code is the command's: 128 + N when signal N killed it, 127 when it
-was not found, 126 when it could not be executed. A command that somebody
-stopped, with Ctrl-C or by a signal to heald, has not failed and is not reported.
+was not found, 126 when it could not be executed. A command that was stopped,
+with Ctrl-C or by a signal to heald, has not failed and is not reported.
 
 Secrets are masked before anything leaves this machine: values of environment
 variables that look secret, and well-known shapes of tokens.

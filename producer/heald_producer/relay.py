@@ -313,7 +313,7 @@ class Relay:
 def _execute(argv: list[str]) -> int:
     """Become the command, looked for in PATH; return the errno for which it cannot be executed."""
     name, problem = argv[0], errno.ENOENT
-    folders = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(":")
+    folders = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(":") if name else []
     for folder in folders:
         try:
             os.execv(f"{folder}/{name}" if folder else name, argv)

@@ -70,10 +70,9 @@ def _play(house: House) -> Claims:
     _title(house, "1. A server, a repository, a worker")
     shop = Shop(house)
     shop.open()
-    house.say(f"  repository  {shop.origin}")
     shutil.copytree(PLAYBOOK, house.folder / "playbook", ignore=shutil.ignore_patterns("__pycache__"))
-    house.say(f"  playbook    {house.folder / 'playbook' / 'heald.toml'}")
-    house.say(f"  server      Valkey with AOF, {_start_server(house)}")
+    house.say(f"  a repository in {shop.origin}, a playbook in {house.folder / 'playbook'}")
+    _start_server(house)
     claims = Claims(house.say)
     house.start("worker", "heald", "worker", "--repairs", "2", cwd=house.folder / "playbook", kept=True)
     house.start("tail", "heald", "tail")
@@ -103,8 +102,8 @@ def _play(house: House) -> Claims:
     return claims
 
 
-def _start_server(house: House) -> str:
-    """Start an embedded Valkey that keeps what it acknowledged; returns its URL."""
+def _start_server(house: House) -> None:
+    """Start an embedded Valkey that keeps what it acknowledged (AOF), and make it everybody's server."""
     folder = house.folder / "valkey"
     folder.mkdir()
     url = f"redis://127.0.0.1:{(port := free_port())}/0"
@@ -118,7 +117,6 @@ def _start_server(house: House) -> str:
     finally:
         client.close()
     house.environ["HEALD_REDIS_URL"] = url
-    return url
 
 
 def _answers(client: redis.Redis) -> bool:

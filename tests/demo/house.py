@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -53,7 +54,7 @@ class House:
     def run(self, tag: str, *argv: str | Path, cwd: Path | None = None, show: bool = True) -> Ran:
         """Run a command to its end; with `show`, it and its output appear behind `tag`."""
         if show:
-            self.say(f"{tag:>8} $ {' '.join(map(str, argv))}", "bold")
+            self.say(f"{tag:>8} $ {_typed(argv)}", "bold")
         process = self._popen(argv, cwd or self.home, subprocess.PIPE)
         self._running[tag] = process
         limit = threading.Timer(STEP_SECONDS, process.kill)
@@ -85,7 +86,7 @@ class House:
 
     def start(self, tag: str, *argv: str | Path, cwd: Path | None = None, kept: bool = False) -> None:
         """Start a process that runs until it is stopped; its output is shown behind `tag`, or `kept` in `tag.log`."""
-        self.say(f"{tag:>8} $ {' '.join(map(str, argv))} &", "bold")
+        self.say(f"{tag:>8} $ {_typed(argv)} &", "bold")
         if kept:
             with self.log(tag).open("w") as log:
                 self._running[tag] = self._popen(argv, cwd or self.home, log)
@@ -145,6 +146,11 @@ class House:
             if show:
                 self.say(f"{tag:>8} | {line.rstrip()}")
             yield line
+
+
+def _typed(argv: Sequence[str | Path]) -> str:
+    """A command as somebody would type it."""
+    return shlex.join([Path(argv[0]).name, *map(str, argv[1:])])
 
 
 def _environment(folder: Path) -> dict[str, str]:

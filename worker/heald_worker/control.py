@@ -58,6 +58,7 @@ class Control:
         self._notices = ThreadPoolExecutor(NOTICES_AT_ONCE, thread_name_prefix="heald-notice")
         self._telling: set[Future[None]] = set()
         self._janitor_due = 0.0
+        self._closing = False
 
     def turn(self) -> Backlog | None:
         """Do a batch of everything there is. Returns None when something was done, else what still waits."""
@@ -101,7 +102,8 @@ class Control:
             try:
                 future.result(max(0.0, deadline - time.monotonic()))
             except TimeoutError:
-                log.warning("a notice is still under way; another worker will try it again")
+                log.warning("a notice is still under way; it is ended, and another worker will try it again")
+        self._closing = True
         self._notices.shutdown(wait=False, cancel_futures=True)
 
     def waits_for(self, backlog: Backlog) -> tuple[str, ...]:
@@ -142,7 +144,7 @@ class Control:
         return True
 
     def _tell(self, nudge: Nudged) -> None:
-        telling = self._notices.submit(_told, self.service, nudge)
+        telling = self._notices.submit(_told, self.service, nudge, lambda: self._closing)
         telling.add_done_callback(lambda _: self._wake())
         self._telling.add(telling)
 
@@ -172,9 +174,9 @@ class Control:
         return list(nudges.values())
 
 
-def _told(service: Service, nudge: Nudged) -> None:
+def _told(service: Service, nudge: Nudged, stopping: Callable[[], bool]) -> None:
     try:
-        notify(service, nudge.run_id, nudge.version)
+        notify(service, nudge.run_id, nudge.version, stopping)
     except Exception:
         log.exception("run %s: its notice went wrong; the agenda brings it up again", nudge.run_id)
 

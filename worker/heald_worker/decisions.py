@@ -6,9 +6,7 @@ job for it; whatever dies in between is brought up by the agenda.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from heald_worker import queues
@@ -62,9 +60,6 @@ class Closing(NamedTuple):
 
 
 Think = Callable[[Service, Held, Instant], tuple[Event, dict[str, object] | None]]
-
-NO_SCRATCH = Path(os.devnull)
-"""Repairs made here write nothing, so they get no folder."""
 
 
 def _never() -> bool:
@@ -143,8 +138,10 @@ def _recorded_repair(service: Service, held: Held, now: Instant) -> tuple[Event,
     repair = service.repair_for(recovery, run.dry_run)
     if recovery.phase is not Phase.WAITING or service.starts_something(repair):
         raise InvalidTransition(recovery.phase, RepairEnded(RecoveryAttemptResult(False)))
-    report = perform(repair, order_for(held), scratch=NO_SCRATCH, stopping=_never)
-    return RepairEnded(report.result), {"detail": "dry run" if run.dry_run else report.detail}
+    if run.dry_run:
+        return RepairEnded(RecoveryAttemptResult(False)), {"detail": "dry run: nothing was repaired"}
+    report = perform(repair, order_for(held), scratch=service.scratch, stopping=_never)
+    return RepairEnded(report.result), {"detail": report.detail}
 
 
 def order_for(held: Held) -> RepairOrder:

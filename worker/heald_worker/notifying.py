@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import redis
 
@@ -15,8 +17,12 @@ from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.service import Service, log
 
 
-def notify(service: Service, run_id: str, version: int) -> None:
-    """Deliver the notice of a settling run once, and commit whether it went through or is to be tried again."""
+def notify(service: Service, run_id: str, version: int, stopping: Callable[[], bool] = lambda: False) -> None:
+    """Deliver the notice of a settling run once, and commit whether it went through or is to be tried again.
+
+    Args:
+        stopping: when it turns true, a notice that runs a command is ended and counts as failed.
+    """
     nudge = nudged(queues.ESCALATE, run_id, version)
     now, [held] = service.ledger.load([run_id])
     if isinstance(held, UnreadableRun):
@@ -28,16 +34,16 @@ def notify(service: Service, run_id: str, version: int) -> None:
     step = advance(held.run.recovery, Claim(service.name), now)
     [verdict] = service.ledger.commit([move_for(service, held, step, now, finished=nudge.finished)])
     if verdict in GONE_THROUGH:
-        _deliver(service, held.after(step.recovery))
+        _deliver(service, held.after(step.recovery), stopping)
 
 
-def _deliver(service: Service, held: Held) -> None:
+def _deliver(service: Service, held: Held, stopping: Callable[[], bool]) -> None:
     run, limits = held.run, service.settings.limits
     notice = service.notice_for(run.recovery.ending, run.dry_run)
     if notice is None:
         delivery = Delivery(False, "no notice is configured any more")
     else:
-        delivery = deliver(notice, notice_facts(held))
+        delivery = deliver(notice, notice_facts(held), scratch=service.scratch, stopping=stopping)
     final = delivery.delivered or notice is None or run.recovery.notice_tries >= limits.notice_tries
     if not delivery.delivered:
         log.warning(
@@ -65,6 +71,7 @@ def notice_facts(held: Held) -> dict[str, object]:
         "ending": recovery.ending,
         "outcome": recovery_log.outcome,
         "policy": held.run.policy_name,
+        "generation": held.run.generation,
         "context": msgspec.to_builtins(held.run.context),
         "digest": digest_of(data),
         "log": msgspec.json.decode(data),

@@ -6,12 +6,15 @@ ends. The result commits against the claim's version, so a repair that outlived 
 
 from __future__ import annotations
 
+import math
+import os
+import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import redis
 
@@ -28,24 +31,26 @@ from heald_worker.service import Service, log
 
 COMMIT_TRIES = 60
 COMMIT_PAUSE = 0.5
+SCRATCH_PREFIX = f"heald-{os.getuid()}-"
+"""Names the scratch folders of this user's repair processes, with their process ids."""
 
 
 class StopFlag:
-    """Set by SIGTERM: the repair in hand is to be ended and given back."""
+    """Whether the repair in hand is to be ended and given back: raised by SIGTERM, or when a grace time is over."""
 
     def __init__(self) -> None:
-        self.raised = False
+        self._raise_at = math.inf
 
     def __call__(self) -> bool:
-        return self.raised
+        return time.monotonic() >= self._raise_at
 
-    def on_signal(self, signum: int, frame: FrameType | None) -> None:
-        """A signal handler that raises the flag."""
-        self.raised = True
+    def raise_in(self, seconds: float) -> None:
+        """Raise the flag once this time is over."""
+        self._raise_at = min(self._raise_at, time.monotonic() + seconds)
 
-    def install(self) -> None:
+    def raise_on_sigterm(self) -> None:
         """Raise the flag when this process gets SIGTERM."""
-        signal.signal(signal.SIGTERM, self.on_signal)
+        signal.signal(signal.SIGTERM, lambda _signum, _frame: self.raise_in(0))
 
 
 stop_flag = StopFlag()
@@ -73,8 +78,7 @@ def claim(service: Service, run_id: str, version: int) -> Held | None:
 def carry_out(service: Service, claimed: Held, stopping: Callable[[], bool] = stop_flag) -> None:
     """Make the repair of a claimed attempt and commit what came of it; a repair that was stopped is given back."""
     repair = service.repair_for(claimed.run.recovery, claimed.run.dry_run)
-    with tempfile.TemporaryDirectory(prefix="heald-") as scratch:
-        report = perform(repair, order_for(claimed), scratch=Path(scratch), stopping=stopping)
+    report = perform(repair, order_for(claimed), scratch=service.scratch, stopping=stopping)
     if stopping() and not report.result.success:
         _persist(lambda: reclaim(service, claimed, service.ledger.now(), counts=False))
         return
@@ -102,3 +106,29 @@ def _persist(commit: Callable[[], str]) -> str:
             log.warning("a repair's result waits for the server: %s", trouble)
             time.sleep(COMMIT_PAUSE)
     return "error: the server stayed away"
+
+
+@contextmanager
+def own_scratch() -> Iterator[Path]:
+    """A folder for the repairs of this process, gone at its end; those of processes that were killed go now."""
+    root = Path(tempfile.gettempdir())
+    for left in root.glob(f"{SCRATCH_PREFIX}*"):
+        if not _is_alive(left.name.removeprefix(SCRATCH_PREFIX)):
+            shutil.rmtree(left, ignore_errors=True)
+    mine = root / f"{SCRATCH_PREFIX}{os.getpid()}"
+    shutil.rmtree(mine, ignore_errors=True)
+    mine.mkdir(mode=0o700)
+    try:
+        yield mine
+    finally:
+        shutil.rmtree(mine, ignore_errors=True)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

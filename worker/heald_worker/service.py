@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,10 +32,12 @@ class Service:
 
     Attributes:
         name: this worker, as claims and events name it.
+        scratch: where repairs and notices keep their files while they run.
     """
 
     def __init__(self, client: redis.Redis, settings: Settings, name: str) -> None:
         self.client, self.settings, self.name = client, settings, name
+        self.scratch = Path(tempfile.gettempdir())
         keep = settings.retention
         self.ledger = Ledger(
             client,

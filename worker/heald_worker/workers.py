@@ -28,7 +28,7 @@ from heald_worker.core.recovery import Phase
 from heald_worker.ledger import Held, renew
 from heald_worker.playbook import CommandRepair
 from heald_worker.queues import SafeJob, SafeQueue
-from heald_worker.repairing import claim, stop_flag
+from heald_worker.repairing import claim, own_scratch, stop_flag
 from heald_worker.repairs.process import become_subreaper, kill_descendants, tie_to_parent
 from heald_worker.service import Service, log, milliseconds
 
@@ -170,14 +170,17 @@ class RepairWorker(Worker):
         """Work until a signal asks to stop or, with `burst`, until the queue is empty."""
         jobs.bind(self.service)
         become_subreaper()
-        return bool(super().work(burst=burst, logging_level="WARNING"))
+        with own_scratch() as self.service.scratch:
+            return bool(super().work(burst=burst, logging_level="WARNING"))
 
     def clean_group_registries(self) -> None:
         """heald's jobs are in no groups."""
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """A signal: let the repair in hand finish within the grace time, or give it back."""
-        self._stop_by = time.monotonic() + self.service.settings.timing.stop_grace
+        grace = self.service.settings.timing.stop_grace
+        self._stop_by = time.monotonic() + grace
+        stop_flag.raise_in(grace)  # for a repair that is made in this process
         super().request_stop(signum, frame)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
@@ -213,7 +216,7 @@ class RepairWorker(Worker):
     def setup_work_horse_signals(self) -> None:
         """In the work-horse: SIGTERM, also that of a dying parent, ends the repair and gives it back."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        stop_flag.install()
+        stop_flag.raise_on_sigterm()
         become_subreaper()
         tie_to_parent(signal.SIGTERM)
         if os.getppid() != self.pid:

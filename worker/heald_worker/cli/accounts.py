@@ -171,6 +171,9 @@ _SENTENCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "duplicate": _sentence("the same report came again; nothing changes"),
 }
 
+KINDS: Mapping[str, frozenset[str]] = {kind: names for kind, (_, names) in _SENTENCES.items()}
+"""The kinds of events that this heald knows, with the facts that it tells of each."""
+
 
 def failure_class(decisions: tuple[RecoveryDecision, ...]) -> str:
     """The class that the first decision was made about; `-` before it, or where the policy allows none."""

@@ -1,0 +1,216 @@
+"""What is deployed names only verbs, flags and settings that heald has. (No container engine runs here.)"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from heald_producer import capture
+from heald_worker.cli.verbs import VERBS, heald
+from heald_worker.config import Timing, load_settings
+from heald_worker.supervisor import LAST_PATIENCE
+from heald_worker.workers import HORSE_PATIENCE
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text("utf-8")
+OPERATING = (ROOT / "docs" / "operating.md").read_text("utf-8")
+USERS = (DEPLOY / "users.acl").read_text("utf-8")
+LONGEST_STOP = Timing().stop_grace + HORSE_PATIENCE + LAST_PATIENCE
+"""Seconds that a worker may take to end when it is asked to."""
+
+
+def unit() -> dict[str, list[str]]:
+    """The systemd unit's settings; a name that comes twice has both values."""
+    lines = [line for line in (DEPLOY / "heald.service").read_text("utf-8").splitlines() if "=" in line]
+    pairs = [line.partition("=") for line in lines if not line.startswith("#")]
+    return {name: [value for other, _, value in pairs if other == name] for name, _, _ in pairs}
+
+
+def variables(text: str) -> dict[str, str]:
+    return dict(word.partition("=")[::2] for word in shlex.split(text))
+
+
+def dockerfile_words(instruction: str) -> list[str]:
+    """The arguments of an instruction in exec form, options apart."""
+    [line] = re.findall(rf"^{instruction} (.*)$", DOCKERFILE, re.MULTILINE)
+    words: list[str] = yaml.safe_load(line[line.index("[") :])
+    return words
+
+
+def command_lines() -> Iterator[Any]:
+    """Every call of heald in what is deployed, and in the code blocks of docs/operating.md."""
+    for name in ("control", "repairs"):
+        yield pytest.param(COMPOSE["services"][name]["command"], id=f"compose.yaml-{name}")
+    [start] = unit()["ExecStart"]
+    yield pytest.param(shlex.split(start)[1:], id="heald.service")
+    yield pytest.param(dockerfile_words("CMD"), id="Dockerfile-CMD")
+    yield pytest.param(dockerfile_words("HEALTHCHECK")[2:], id="Dockerfile-HEALTHCHECK")
+    blocks = "".join(re.findall(r"^```sh\n(.*?)^```", OPERATING, re.MULTILINE | re.DOTALL))
+    for line in blocks.replace("\\\n", " ").splitlines():
+        for call in re.findall(r"(?:^|[ ;&|(])heald ([a-z][^;&|#>)]*)", line):
+            yield pytest.param(shlex.split(call), id=f"operating.md-{call.strip()}")
+
+
+def understand(words: list[str]) -> None:
+    """Parse a command line as heald does, without doing anything."""
+    if words[0] == "run":
+        capture.parse(words[1:])
+        return
+    command: click.Command = heald
+    context = click.Context(heald)
+    while isinstance(command, click.Group):
+        _, found, words = command.resolve_command(context, words)
+        assert found is not None, words
+        command = found
+    command.make_context("", list(words))
+
+
+@pytest.mark.parametrize("words", command_lines())
+def test_every_command_line_is_one_that_heald_understands(words: list[str]) -> None:
+    understand(words)
+
+
+def test_a_command_line_with_a_mistake_is_found() -> None:
+    for mistake in (["wroker"], ["worker", "--rolle", "control"], ["worker", "--role", "boss"]):
+        with pytest.raises(click.UsageError):
+            understand(mistake)
+    with pytest.raises(capture.UsageError):
+        understand(["run", "--steag", "x", "--", "true"])
+
+
+def test_verbs_in_prose_exist() -> None:
+    named = {verb for verb in re.findall(r"`heald ([a-z]+)", OPERATING)}
+    assert named - set(VERBS) == set()
+
+
+def test_the_image_starts_heald() -> None:
+    assert dockerfile_words("ENTRYPOINT") == ["heald"]
+    assert dockerfile_words("HEALTHCHECK") == ["CMD", "heald", "health"] or dockerfile_words("HEALTHCHECK") == [
+        "heald",
+        "health",
+    ]
+
+
+def test_the_image_runs_as_a_user_of_its_own() -> None:
+    assert re.findall(r"^USER (\d+)", DOCKERFILE, re.MULTILINE) == ["10001"]
+
+
+@pytest.mark.parametrize("name", ["control", "repairs"])
+def test_compose_tells_its_workers_what_they_understand(name: str, tmp_path: Path) -> None:
+    """Also that an empty configuration, which is what /dev/null holds, is a valid one."""
+    environ = dict(COMPOSE["services"][name]["environment"])
+    assert environ.pop("HEALD_REDIS_URL") == "redis://heald-worker:${HEALD_WORKER_PASSWORD:?set it in .env}@valkey:6379/0"
+    assert environ.pop("HEALD_CONFIG") == "/etc/heald/heald.toml"
+    settings = load_settings({}, {**environ, "HEALD_CONFIG": "/dev/null"}, tmp_path)
+    if name == "control":
+        [mount] = [each for each in COMPOSE["services"][name]["volumes"] if each.startswith("artifacts:")]
+        assert mount == f"artifacts:{settings.artifacts}"
+
+
+def test_compose_asks_for_every_password_that_its_example_lists() -> None:
+    example = (DEPLOY / "compose.env.example").read_text("utf-8")
+    listed = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE))
+    text = (ROOT / "compose.yaml").read_text("utf-8")
+    assert listed == set(re.findall(r"\$\{([A-Z_]+)", text))
+    assert set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE)) == set(re.findall(r"\$\{([A-Z_]+):\?", text))
+
+
+def test_compose_keeps_what_was_accepted() -> None:
+    server = COMPOSE["services"]["valkey"]
+    script = server["command"][-1]
+    for option in ("--appendonly yes", "--maxmemory-policy noeviction", "--dir /data"):
+        assert option in script
+    assert "valkey:/data" in server["volumes"]
+    assert server["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", ["valkey", "control", "repairs"])
+def test_compose_gives_no_container_more_than_it_needs(name: str) -> None:
+    service = COMPOSE["services"][name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+
+
+def test_nothing_is_killed_before_its_repair_was_given_back() -> None:
+    for name in ("control", "repairs"):
+        assert int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s")) > LONGEST_STOP
+    assert int(unit()["TimeoutStopSec"][0]) > LONGEST_STOP
+
+
+def test_the_unit_starts_heald_again_whatever_it_ended_with() -> None:
+    settings = unit()
+    assert (settings["Restart"], settings["KillMode"]) == (["always"], ["mixed"])
+    environ = variables(settings["Environment"][0])
+    load_settings({}, {**environ, "HEALD_CONFIG": "/dev/null"}, ROOT)
+    assert environ["HEALD_ARTIFACTS"].startswith("/var/lib/" + settings["StateDirectory"][0])
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    text = (DEPLOY / "heald.service").read_text("utf-8")
+    text = re.sub("^(User|Group)=heald$", r"\1=root", text, flags=re.MULTILINE)
+    (tmp_path / "heald.service").write_text(text.replace("/opt/heald/bin/heald", sys.executable))
+    argv = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "heald.service")]
+    check = subprocess.run(argv, capture_output=True, text=True, check=False)
+    said = [line for line in check.stderr.splitlines() if "heald.service" in line]
+    assert said == []
+
+
+def test_the_accounts_in_the_documentation_are_the_deployed_ones() -> None:
+    [shown] = re.findall(r"^```text\n(user default off\n.*?)^```", OPERATING, re.MULTILINE | re.DOTALL)
+    assert shown == USERS
+
+
+def test_the_action_names_no_host() -> None:
+    text = (ROOT / "action.yml").read_text("utf-8")
+    assert re.findall(r"https?://|index-url|pypi|files\.", text) == []
+
+
+def test_the_action_uses_every_input_and_no_other() -> None:
+    used = set(re.findall(r"\$\{\{ inputs\.([a-z-]+) \}\}", (ROOT / "action.yml").read_text("utf-8")))
+    assert used == set(ACTION["inputs"])
+
+
+def test_the_action_passes_inputs_by_variables_and_never_in_a_scripts_text() -> None:
+    for step in ACTION["runs"]["steps"]:
+        assert "${{" not in step["run"], "an input with a quote in it would become code"
+
+
+@pytest.mark.parametrize("flags", ["true", "false"])
+def test_the_action_runs_the_command_through_heald(flags: str, tmp_path: Path) -> None:
+    program = tmp_path / "heald" / "bin" / "heald"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    program.chmod(0o755)
+    step = ACTION["runs"]["steps"][1]
+    given = {"run": "echo \"it's\" && $(false); '", "stage": "unit tests", "policy": "", "flaky": flags, "strict": flags}
+    environ = {name: _filled(value, given) for name, value in step["env"].items()}
+    argv = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    done = subprocess.run(
+        argv, env={**environ, "RUNNER_TEMP": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, check=True
+    )
+    words = yaml.safe_load(done.stdout)
+    assert words[0] == "run"
+    options = capture.parse(words[1:])
+    assert (options.stage, options.policy) == ("unit tests", None)
+    assert (options.flaky, options.strict) == (flags == "true", flags == "true")
+    assert options.command == ["bash", "-eo", "pipefail", "-c", given["run"]]
+
+
+def _filled(value: str, given: dict[str, str]) -> str:
+    return re.sub(r"\$\{\{ inputs\.([a-z-]+) \}\}", lambda found: given.get(found[1], ""), value)
