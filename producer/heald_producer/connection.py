@@ -155,10 +155,11 @@ def safe_url(url: str) -> str:
 
 def address(client: redis.Redis) -> str:
     """Where a client connects to, as an URL without credentials."""
-    options = client.connection_pool.connection_kwargs
+    pool, options = client.connection_pool, client.connection_pool.connection_kwargs
     if "path" in options:
         return f"unix://{options['path']}"
-    return f"redis://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
+    scheme = "rediss" if issubclass(pool.connection_class, redis.SSLConnection) else "redis"
+    return f"{scheme}://{options.get('host', 'localhost')}:{options.get('port', 6379)}/{options.get('db') or 0}"
 
 
 def trouble(exc: redis.RedisError | OSError, url: str) -> ServerTrouble:
@@ -232,7 +233,7 @@ _MEANINGS = (
         redis.TimeoutError,
         "",
         "{server} does not answer",
-        "check host, port and firewall, and whether the server is busy",
+        "check host and port, redis:// against rediss://, the firewall, and whether the server is busy",
     ),
     _Meaning(
         redis.ConnectionError, "", "{server} cannot be reached: {text}", "check host and port, and whether it runs"

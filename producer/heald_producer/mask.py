@@ -27,7 +27,9 @@ _SECRET_NAME = re.compile(
     r"|(?:TOKEN|SECRET|PASSWORD|PASSWD|APIKEY|ACCESSKEY|PRIVATEKEY|SECRETKEY|AUTH)(?:[^A-Z0-9]|$)"
     r"|CONNECTION_?STRING"
 )
-_PUBLIC_NAME = re.compile(r"(?:OLD)?PWD|.*(?:PUBLIC|STEP|GROUP|CACHE|REQUEST)_?KEYS?|.*_KEY_?(?:FILE|PATH|NAME|TYPE)")
+_PUBLIC_NAME = re.compile(
+    r"(?:OLD)?PWD|.*(?:PUBLIC|STEP|GROUP|CACHE|REQUEST|IDEMPOTENCY)_?KEYS?|.*_KEY_?(?:FILE|PATH|NAME|TYPE)"
+)
 _TRIVIAL = re.compile(
     r"absent|always|changeme|default|development|disabled|enabled|example|false|localhost|masked|never|optional|password"
     r"|placeholder|private|production|public|required|secret|staging|string|testing|unknown",

@@ -89,8 +89,8 @@ def push_encoded(raws: Iterable[bytes], connection: redis.Redis, *, refuse_above
         PushFailed: the server failed, or the inbox is too long.
     """
     pushed = Pushed(0, 0)
-    chunks = _chunks(raws)
-    while trip := list(islice(chunks, CHUNKS_PER_TRIP)):
+    parts = chunks(raws)
+    while trip := list(islice(parts, CHUNKS_PER_TRIP)):
         if refuse_above is not None and pushed.inbox > refuse_above:
             full = ServerTrouble(
                 f"the inbox holds {pushed.inbox:,} reports, the limit is {refuse_above:,}",
@@ -117,7 +117,8 @@ def _send(trip: list[list[bytes]], connection: redis.Redis, pushed: Pushed) -> P
     return pushed
 
 
-def _chunks(raws: Iterable[bytes]) -> Iterator[list[bytes]]:
+def chunks(raws: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """What one RPUSH carries at a time."""
     chunk: list[bytes] = []
     size = 0
     for raw in raws:

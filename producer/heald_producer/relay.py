@@ -18,6 +18,8 @@ import os
 import select
 import signal
 
+from heald_producer.streams import PIPE_BYTES, STDERR, STDOUT, Stream, fill_standard_streams, open_streams
+
 TYPE_CHECKING = False  # `typing` would cost a green build more than all the rest
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
 
     Warn = Callable[[str], None]
 
-STDOUT, STDERR = 1, 2
-PIPE_BYTES = 1024 * 1024
-"""What one read takes, and what a pipe holds where the system allows: no more can be left in it at the end."""
 SILENCE = 0.05
 """Seconds without output after which an output that is still held open counts as drained."""
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
@@ -54,68 +53,20 @@ class Ended:
         self.code, self.killed_by, self.stopped_by, self.problem = code, killed_by, stopped_by, problem
 
 
-class Stream:
-    """One output on its way: read from `source`, written to `sink`; `slave` is the command's end."""
-
-    def __init__(self, sink: int, source: int, slave: int) -> None:
-        self.sink, self.source, self.slave = sink, source, slave
-        self.left = PIPE_BYTES
-        self.broken = False
-
-
 def run(argv: list[str], excerpt: Excerpt, warn: Warn) -> Ended:
     """Run a command to its end and pass its output on.
 
     Raises:
         OSError: this machine has no pipe or process left; nothing was started.
     """
-    _fill_standard_streams()
-    interactive, streams = _open_streams(warn)
+    fill_standard_streams()
+    interactive, streams = open_streams(warn)
     relay = Relay(argv, streams, excerpt, warn)
     if interactive:
         from heald_producer.terminal import Keyboard
 
         relay.keyboard = Keyboard(streams[0].source)
     return relay.run()
-
-
-def _fill_standard_streams() -> None:
-    """Descriptors 0 to 2 that are closed become /dev/null, so that no pipe of ours takes their place."""
-    descriptor = os.open(os.devnull, os.O_RDWR)
-    while descriptor <= STDERR:
-        descriptor = os.dup(descriptor)
-    os.close(descriptor)
-
-
-def _open_streams(warn: Warn) -> tuple[bool, list[Stream]]:
-    """Whether a person is typing, and the streams for stdout and stderr: one when they are the same file."""
-    same = os.path.sameopenfile(STDOUT, STDERR)
-    sinks = [STDOUT] if same else [STDOUT, STDERR]
-    terminals = [sink for sink in sinks if os.isatty(sink)]
-    if not terminals:
-        return False, [_open_pipe(sink) for sink in sinks]
-    from termios import error as termios_error
-
-    from heald_producer.terminal import is_interactive, open_pty
-
-    interactive = is_interactive()
-    try:
-        ptys = {sink: open_pty(sink, raw_output=not (interactive and sink == STDOUT)) for sink in terminals}
-    except (OSError, termios_error) as error:
-        warn(f"there is no pseudo-terminal ({error}); the command sees a pipe")
-        return False, [_open_pipe(sink) for sink in sinks]
-    return interactive, [Stream(sink, *ptys[sink]) if sink in ptys else _open_pipe(sink) for sink in sinks]
-
-
-def _open_pipe(sink: int) -> Stream:
-    source, slave = os.pipe()
-    try:
-        from fcntl import F_SETPIPE_SZ, fcntl
-
-        fcntl(slave, F_SETPIPE_SZ, PIPE_BYTES)
-    except (ImportError, OSError):  # not Linux, or more than this user may have
-        pass
-    return Stream(sink, source, slave)
 
 
 class Relay:

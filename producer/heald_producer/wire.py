@@ -214,8 +214,12 @@ def make_report(
         InvalidReport: names the field that is wrong; a long message or context is cut, not refused.
     """
     signal = FailureSignal(stage, message, exit_code, flaky_hint)
-    reported_at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return fit(FailureReport(run_id, signal, policy, context or Context(), reported_at))
+    return fit(FailureReport(run_id, signal, policy, context or Context(), utc_text(now)))
+
+
+def utc_text(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def fit(report: FailureReport) -> FailureReport:

@@ -22,6 +22,7 @@ BIN = Path(sys.executable).parent
 STOP_SECONDS = 60.0
 """A worker that is told to stop first finishes the repair in hand."""
 STEP_SECONDS = 60.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoFailed(Exception):
@@ -35,11 +36,41 @@ class Ran(NamedTuple):
     output: str
 
 
+class Interrupts:
+    """Ctrl-C, SIGTERM and SIGHUP as KeyboardInterrupt, but never between a process's start and its being known."""
+
+    def __init__(self) -> None:
+        self._held = self._pending = False
+        for signum in SIGNALS:
+            signal.signal(signum, self._arrive)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """What arrives meanwhile is raised at the end."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            if self._pending:
+                raise KeyboardInterrupt
+
+    def ignore(self) -> None:
+        """Let nothing disturb the cleaning up."""
+        for signum in SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
+
+    def _arrive(self, signum: int, frame: FrameType | None) -> None:
+        self._pending = True
+        if not self._held:
+            raise KeyboardInterrupt
+
+
 class House:
     """Where the demo happens."""
 
-    def __init__(self, folder: Path, console: Console) -> None:
-        self.folder, self.console = folder, console
+    def __init__(self, folder: Path, console: Console, interrupts: Interrupts) -> None:
+        self.folder, self.console, self._interrupts = folder, console, interrupts
         self.environ = _environment(folder)
         self.home = folder / "home"
         for made in (self.home, folder / "tmp"):
@@ -55,8 +86,7 @@ class House:
         """Run a command to its end; with `show`, it and its output appear behind `tag`."""
         if show:
             self.say(f"{tag:>8} $ {_typed(argv)}", "bold")
-        process = self._popen(argv, cwd or self.home, subprocess.PIPE)
-        self._running[tag] = process
+        process = self._popen(tag, argv, cwd, subprocess.PIPE)
         limit = threading.Timer(STEP_SECONDS, process.kill)
         limit.start()
         try:
@@ -75,7 +105,7 @@ class House:
 
     def lines(self, tag: str, seconds: float, *argv: str | Path) -> Iterator[str]:
         """What a command prints, line by line; it is ended when nobody wants more, or after so many seconds."""
-        process = self._running[tag] = self._popen(argv, self.home, subprocess.PIPE)
+        process = self._popen(tag, argv, None, subprocess.PIPE)
         limit = threading.Timer(seconds, process.kill)
         limit.start()
         try:
@@ -89,9 +119,9 @@ class House:
         self.say(f"{tag:>8} $ {_typed(argv)} &", "bold")
         if kept:
             with self.log(tag).open("w") as log:
-                self._running[tag] = self._popen(argv, cwd or self.home, log)
+                self._popen(tag, argv, cwd, log)
             return
-        process = self._running[tag] = self._popen(argv, cwd or self.home, subprocess.PIPE)
+        process = self._popen(tag, argv, cwd, subprocess.PIPE)
         reader = threading.Thread(target=lambda: list(self._shown(tag, process.stdout, True)))
         reader.start()
         self._readers.append(reader)
@@ -104,17 +134,20 @@ class House:
         """Whether a started process is running."""
         return self._running[tag].poll() is None
 
-    def stop(self, tag: str, signum: int = signal.SIGTERM) -> int:
-        """End a process that this house has started. Returns its exit code."""
-        process = self._running.pop(tag)
+    def stop(self, tag: str) -> int:
+        """End a process that this house has started, by SIGTERM. Returns its exit code."""
+        process = self._running[tag]
         if process.poll() is None:
-            process.send_signal(signum)
+            process.terminate()
         try:
             return process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             raise DemoFailed(f"{tag} (process {process.pid}) did not end by itself and was killed") from None
+        finally:
+            if process.returncode is not None:
+                del self._running[tag]
 
     def close(self) -> None:
         """End whatever still runs, the latest first."""
@@ -126,19 +159,23 @@ class House:
         for reader in self._readers:
             reader.join(5)
 
-    def _popen(self, argv: Sequence[str | Path], cwd: Path, stdout: IO[str] | int) -> subprocess.Popen[str]:
+    def _popen(
+        self, tag: str, argv: Sequence[str | Path], cwd: Path | None, stdout: IO[str] | int
+    ) -> subprocess.Popen[str]:
         # A process group of its own: Ctrl-C reaches only the demo, which then ends everything in its order.
-        return subprocess.Popen(
-            list(map(str, argv)),
-            cwd=cwd,
-            env=self.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            process_group=0,
-        )
+        with self._interrupts.held():
+            process = self._running[tag] = subprocess.Popen(
+                list(map(str, argv)),
+                cwd=cwd or self.home,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                process_group=0,
+            )
+        return process
 
     def _shown(self, tag: str, lines: IO[str] | None, show: bool) -> Iterator[str]:
         assert lines is not None
@@ -175,22 +212,15 @@ def _environment(folder: Path) -> dict[str, str]:
 @contextmanager
 def open_house(console: Console, keep: bool) -> Iterator[House]:
     """A house in a temporary folder. Afterwards its processes are ended and, unless `keep`, the folder is gone."""
+    interrupts = Interrupts()
     folder = Path(tempfile.mkdtemp(prefix="heald-demo-")).resolve()
-    before = {signum: signal.signal(signum, _interrupt) for signum in (signal.SIGTERM, signal.SIGHUP)}
-    house = House(folder, console)
+    house = House(folder, console, interrupts)
     try:
         yield house
     finally:
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)
+        interrupts.ignore()
         house.close()
         if keep:
             console.print(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-        for signum, handler in {signal.SIGINT: signal.default_int_handler, **before}.items():
-            signal.signal(signum, handler)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,18 +13,22 @@ from typing import Any, NamedTuple
 
 import pytest
 import redis
+import yaml
 
 from heald_producer.connection import connect
 from heald_producer.push import push
 from heald_producer.signals import INBOX, FailureReport, FailureSignal
 from heald_worker import keys
+from heald_worker.cli.verbs import call
 from heald_worker.core.policy import RecoveryPolicy
 from heald_worker.playbook import RecordRepair
-from support.server import Server
+from support.server import Server, binary, free_port
 from support.service import House, report, settings
-from support.verbs import Process, environment
+from support.verbs import Process, environment, heald
+from support.wait import until
 
-USERS = (Path(__file__).parents[2] / "deploy" / "users.acl").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+USERS = (ROOT / "deploy" / "users.acl").read_text("utf-8")
 PASSWORDS = {"admin": "admin-pw", "producer": "producer-pw", "worker": "worker-pw"}
 Refused = redis.exceptions.NoPermissionError
 REFUSALS = ("has no permissions", "command not allowed")
@@ -119,6 +124,14 @@ def test_a_producer_pushes_reports_and_leaves_no_refusal_in_the_servers_log(
 ) -> None:
     pushed = push(FailureReport(run_id="ci-7", signal=FailureSignal("unit", "1 failed")), connection=producer)
     assert (pushed.sent, guarded.admin.llen(INBOX)) == (1, 1)
+    assert guarded.refusals() == set()
+
+
+def test_a_runner_needs_no_more_than_that(guarded: Guarded, tmp_path: Path) -> None:
+    env = environment(guarded.url("producer"), tmp_path)
+    failed = heald("run", "--strict", "--stage", "unit", "--", "false", env=env, cwd=tmp_path)
+    pushed = heald("push", "--run-id", "ci-8", "--stage", "unit", "--message", "red", env=env, cwd=tmp_path)
+    assert (failed.returncode, pushed.returncode, guarded.admin.llen(INBOX)) == (1, 0, 2), failed.stderr + pushed.stderr
     assert guarded.refusals() == set()
 
 
@@ -248,3 +261,80 @@ def test_real_workers_and_rqs_own_tools_need_nothing_more(
     info = subprocess.run(rq, env=env, capture_output=True, text=True, timeout=60, check=False)
     assert (info.returncode, "heald-repair" in info.stdout) == (0, True), info.stderr
     assert guarded.refusals() == set()
+
+
+def test_every_command_of_heald_works_as_the_worker(
+    guarded: Guarded, worker: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the doctor asks for more, `CONFIG GET appendfsync`, and does without."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment(guarded.url("worker"), tmp_path).items():
+        monkeypatch.setenv(name, value)
+    house = House(worker, settings(tmp_path))
+    house.push(report("mended"), b"junk")
+    house.settle()
+    house.push(report("open"))
+    house.settle(lambda: guarded.admin.exists(keys.run("open")))
+    house.close()
+    [(letter, _)] = guarded.admin.xrange(keys.DEAD)
+    for verb in VERBS:
+        assert call(verb.replace("LETTER", letter.decode()).split()) == 0, verb
+    assert guarded.refusals() == {("heald-worker", "config|get")}
+
+
+VERBS = (
+    "pause --reason test",
+    "runs",
+    "show open",
+    "cancel open",
+    "resume",
+    "health",
+    "doctor",
+    "show mended",
+    "memory mended",
+    "tail --no-follow",
+    "tail --no-follow --events",
+    "tail --no-follow --group exporter --json",
+    "dead list",
+    "dead show LETTER",
+    "dead replay LETTER",
+    "dead purge --all",
+    "artifacts rebuild",
+)
+
+
+def test_the_server_of_compose_yaml_has_these_accounts(server: Server, tmp_path: Path) -> None:
+    """Its own start script, with paths in a test's folder and the server's program of the suite."""
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))
+    shell, option, script = compose["services"]["valkey"]["command"]
+    port = free_port()
+    places = {
+        "/etc/valkey": str(ROOT / "deploy"),
+        "/run/valkey": str(tmp_path),
+        "/data": str(tmp_path),
+        "${HEALD_VALKEY_MEMORY:-512mb}": "512mb",
+        "valkey-server": f"{binary(server.kind)} --bind 127.0.0.1 --port {port}",
+        "$$": "$",
+    }
+    for place, here in places.items():
+        script = script.replace(place, here)
+    passwords = {f"HEALD_{account.upper()}_PASSWORD": password for account, password in PASSWORDS.items()}
+    process = subprocess.Popen([shell, option, script], env=os.environ | passwords, stdout=subprocess.DEVNULL)
+    try:
+        with connect(f"redis://heald-worker:{PASSWORDS['worker']}@127.0.0.1:{port}/0") as client:
+            until(lambda: _answers(client), "the server answers the worker account")
+        with connect(f"redis://heald-producer:{PASSWORDS['producer']}@127.0.0.1:{port}/0") as client:
+            assert client.rpush(INBOX, b"{}") == 1
+        with connect(f"redis://heald-admin:{PASSWORDS['admin']}@127.0.0.1:{port}/0") as client:
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            assert client.info("persistence")["aof_enabled"] == 1
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False

@@ -59,7 +59,11 @@ def test_the_demo_proves_its_claims_and_leaves_nothing(folder: Path) -> None:
 def test_a_demo_whose_repair_fails_names_what_differs(folder: Path, tmp_path: Path) -> None:
     for name in ("demo", "support"):
         shutil.copytree(TESTS / name, tmp_path / "tests" / name)
-    (tmp_path / "tests" / "demo" / "playbook" / "patches" / "close-the-bracket.patch").unlink()
+    playbook = tmp_path / "tests" / "demo" / "playbook"
+    (playbook / "patches" / "close-the-bracket.patch").unlink()
+    (playbook / "heald.toml").write_text(
+        (playbook / "heald.toml").read_text() + "\n[policies.default]\nmax_attempts = 1\n"
+    )
     demo = start(folder, tmp_path / "tests" / "demo" / "demo.py")
     told, _ = demo.communicate(timeout=150)
     assert demo.returncode == 1, told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -274,11 +275,32 @@ def test_a_line_that_was_not_written_comes_again(conn: redis.Redis, server: Serv
     reader = follow_group(client, RECOVERIES, Group("g", "c"), tell=told.append)
     assert next(reader).id == ids[0]
     assert next(reader).id == ids[1]  # the first is written, the second is not
-    reader.close()  # type: ignore[attr-defined]
+    reader.close()
     again = follow_group(client, RECOVERIES, Group("g", "c"), tell=told.append, endless=False)
     assert [entry.id for entry in again] == ids[1:]
     assert conn.xpending(keys.RECOVERIES, "g")["pending"] == 0
     assert told == []
+
+
+def test_sigterm_ends_it_after_what_was_written_is_acknowledged(
+    server: Server, conn: redis.Redis, tmp_path: Path
+) -> None:
+    for number in range(60):
+        add_recovery(conn, f"run-{number}", message="m" * 8000)
+    ours, theirs = os.pipe()
+    with tailing(server.url, tmp_path, "--json", "--group", "g", stdout=theirs) as tail:
+        os.close(theirs)
+        until(lambda: _pending(conn, socket.gethostname()), "it was given entries")
+        lines = os.read(ours, 65_536)
+        tail.popen.terminate()
+        while more := os.read(ours, 65_536):
+            lines += more
+        assert tail.popen.wait(30) == 143
+        os.close(ours)
+        assert tail.said == ""
+    written = sum(line.endswith(b"\n") for line in lines.splitlines(keepends=True))
+    left = conn.xpending(keys.RECOVERIES, "g")["pending"]
+    assert 60 - written <= left <= 61 - written
 
 
 def test_a_consumer_that_was_killed_is_taken_over(server: Server, conn: redis.Redis, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The `heald` command as a process of its own."""
+"""`heald` verbs whose bytes matter, in an environment that tells of no CI, no server and no secret."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-HEALD = [sys.executable, "-c", "import sys; from heald_worker.cli import main; sys.exit(main(sys.argv[1:]))"]
-"""What to start before the verb; the same as the installed script."""
+from support.verbs import HEALD
 
 AWAY = "redis://127.0.0.1:1/0"
 """A server that nobody runs."""
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """An environment that tells of no CI, no server and no secret; `more` is added."""
+    """An environment of the barest; `more` is added."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return kept | {"PYTHONPATH": os.pathsep.join(sys.path)} | more
 
 
 def heald(
-    *arguments: str | bytes | Path, stdin: bytes = b"", timeout: float = 60, **environment: str
+    *arguments: str | bytes | Path, stdin: bytes = b"", cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `heald` to its end."""
     return subprocess.run(
         [*HEALD, *arguments],
         input=stdin,
         capture_output=True,
-        timeout=timeout,
+        cwd=cwd,
+        timeout=60,
         env=clean_environment(**environment),
         check=False,
     )

@@ -18,7 +18,8 @@ from heald_producer.failure import default_stage
 from heald_producer.plain import last_lines, plain_text
 from heald_producer.signals import FailureReport, InvalidReport, check_run_id
 from heald_producer.wire import decode_report
-from support.command import AWAY, HEALD, clean_environment, heald
+from support.command import AWAY, clean_environment, heald
+from support.verbs import HEALD
 
 HEAVY = {"redis", "rq", "rich", "click", "msgspec", "subprocess", "json", "typing", "pathlib", "logging", "threading",
          "hashlib", "socket", "datetime", "tempfile", "dataclasses", "inspect", "heald_producer.signals"}  # fmt: skip
@@ -275,7 +276,7 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, sig
     signal.signal(number, note)
 print("ready")
 while not got:
-    signal.pause()
+    time.sleep(0.01)
 until = time.monotonic() + 0.3
 while time.monotonic() < until:
     time.sleep(0.05)

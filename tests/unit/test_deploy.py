@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def command_lines() -> Iterator[Any]:
     [start] = unit()["ExecStart"]
     yield pytest.param(shlex.split(start)[1:], id="heald.service")
     yield pytest.param(dockerfile_words("CMD"), id="Dockerfile-CMD")
-    yield pytest.param(dockerfile_words("HEALTHCHECK")[2:], id="Dockerfile-HEALTHCHECK")
+    yield pytest.param(dockerfile_words("HEALTHCHECK")[1:], id="Dockerfile-HEALTHCHECK")
     blocks = "".join(re.findall(r"^```sh\n(.*?)^```", OPERATING, re.MULTILINE | re.DOTALL))
     for line in blocks.replace("\\\n", " ").splitlines():
         for call in re.findall(r"(?:^|[ ;&|(])heald ([a-z][^;&|#>)]*)", line):
@@ -79,7 +78,7 @@ def understand(words: list[str]) -> None:
     command.make_context("", list(words))
 
 
-@pytest.mark.parametrize("words", command_lines())
+@pytest.mark.parametrize("words", list(command_lines()))
 def test_every_command_line_is_one_that_heald_understands(words: list[str]) -> None:
     understand(words)
 
@@ -93,16 +92,13 @@ def test_a_command_line_with_a_mistake_is_found() -> None:
 
 
 def test_verbs_in_prose_exist() -> None:
-    named = {verb for verb in re.findall(r"`heald ([a-z]+)", OPERATING)}
+    named = set(re.findall(r"`heald ([a-z]+)", OPERATING))
     assert named - set(VERBS) == set()
 
 
 def test_the_image_starts_heald() -> None:
     assert dockerfile_words("ENTRYPOINT") == ["heald"]
-    assert dockerfile_words("HEALTHCHECK") == ["CMD", "heald", "health"] or dockerfile_words("HEALTHCHECK") == [
-        "heald",
-        "health",
-    ]
+    assert dockerfile_words("HEALTHCHECK") == ["heald", "health"]
 
 
 def test_the_image_runs_as_a_user_of_its_own() -> None:
@@ -113,7 +109,9 @@ def test_the_image_runs_as_a_user_of_its_own() -> None:
 def test_compose_tells_its_workers_what_they_understand(name: str, tmp_path: Path) -> None:
     """Also that an empty configuration, which is what /dev/null holds, is a valid one."""
     environ = dict(COMPOSE["services"][name]["environment"])
-    assert environ.pop("HEALD_REDIS_URL") == "redis://heald-worker:${HEALD_WORKER_PASSWORD:?set it in .env}@valkey:6379/0"
+    assert (
+        environ.pop("HEALD_REDIS_URL") == "redis://heald-worker:${HEALD_WORKER_PASSWORD:?set it in .env}@valkey:6379/0"
+    )
     assert environ.pop("HEALD_CONFIG") == "/etc/heald/heald.toml"
     settings = load_settings({}, {**environ, "HEALD_CONFIG": "/dev/null"}, tmp_path)
     if name == "control":
@@ -198,7 +196,13 @@ def test_the_action_runs_the_command_through_heald(flags: str, tmp_path: Path) -
     program.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     program.chmod(0o755)
     step = ACTION["runs"]["steps"][1]
-    given = {"run": "echo \"it's\" && $(false); '", "stage": "unit tests", "policy": "", "flaky": flags, "strict": flags}
+    given = {
+        "run": "echo \"it's\" && $(false); '",
+        "stage": "unit tests",
+        "policy": "",
+        "flaky": flags,
+        "strict": flags,
+    }
     environ = {name: _filled(value, given) for name, value in step["env"].items()}
     argv = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
     done = subprocess.run(

@@ -28,7 +28,9 @@ def toml_blocks() -> list[Any]:
     blocks = []
     for page in PAGES:
         text = page.read_text("utf-8")
-        for number, block in enumerate(re.findall(r"^```toml[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL), start=1):
+        for number, block in enumerate(
+            re.findall(r"^```toml[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL), start=1
+        ):
             blocks.append(pytest.param(block, id=f"{page.name}-{number}"))
     return blocks
 

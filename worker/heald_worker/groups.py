@@ -9,7 +9,7 @@ only leaves entries pending, which are asked for again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any, Generic, NamedTuple
 
@@ -63,7 +63,7 @@ def follow_group(
     idle: Callable[[], None] = lambda: None,
     endless: bool = True,
     pause: Callable[[float], None] = time.sleep,
-) -> Iterator[Entry | MalformedEntry]:
+) -> Generator[Entry | MalformedEntry, None, None]:
     """The entries of a stream that fall to this consumer, as they come.
 
     Args:

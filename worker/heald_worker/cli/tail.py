@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import select
+import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,7 +42,7 @@ LINES = 10
 MOST_LINES = 10_000
 """They are read at once; `--since` reads any number, page by page."""
 
-Entries = Iterator[EventEntry | RecoveryEntry | MalformedEntry]
+Entries = Generator[EventEntry | RecoveryEntry | MalformedEntry, None, None]
 
 
 @click.command()
@@ -94,8 +97,23 @@ def tail(
         entries = _as_group(client, stream, place, output, follows=follows, since_given=since is not None)
     else:
         entries = _alone(client, stream, start, most, output, follows=follows)
-    for entry in entries:
-        _show(entry, output)
+    with _ended_by_sigterm(), closing(entries):
+        for entry in entries:
+            _show(entry, output)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Unwind at SIGTERM, so that what has been written is acknowledged before the process ends."""
+
+    def end(signum: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_options(group: str | None, consumer: str | None, most: int | None) -> None:
