@@ -13,7 +13,7 @@ from heald_producer.relay import Ended, run
 
 UNDELIVERED = 75
 """Exit code with `--strict` when a failure could not be pushed (`EX_TEMPFAIL` of sysexits.h)."""
-USAGE = 2
+USAGE, INTERRUPTED = 2, 130
 _MAX_STAGE_BYTES, _MAX_POLICY_BYTES, _MAX_RUN_ID_CHARS = 256, 128, 128  # as in signals.py, which is heavy
 
 HELP = """\
@@ -74,7 +74,10 @@ def main(argv: list[str]) -> int:
     if options.help:
         sys.stdout.write(HELP)
         return 0
-    return _run(options)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:  # before the command was started
+        return INTERRUPTED
 
 
 def parse(argv: list[str]) -> Options:

@@ -230,6 +230,12 @@ _MEANINGS = (
         "is it a TLS port (rediss://), or is the server going down?",
     ),
     _Meaning(
+        redis.ConnectionError,
+        "reset by peer",
+        "{server} closed the connection",
+        "is it a TLS port (rediss://), or is the server going down?",
+    ),
+    _Meaning(
         redis.TimeoutError,
         "",
         "{server} does not answer",

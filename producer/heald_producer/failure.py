@@ -6,7 +6,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -38,11 +39,11 @@ def report_failure(options: Options, ended: Ended, excerpt: Excerpt, say: Say, w
     Raises:
         Exception: it could be neither pushed nor kept.
     """
-    _let_signals_interrupt()
     report = describe(options, ended, excerpt, os.environ, _current_folder(), time.time(), os.urandom(6).hex())
     raw = encode_report(report)
     try:
-        inbox = _push(raw, options)
+        with _interruptible():
+            inbox = _push(raw, options)
     except (ServerTrouble, KeyboardInterrupt) as trouble:
         reason = str(trouble) or "interrupted"
         warn(f"the failure could not be pushed: {reason}")
@@ -120,18 +121,22 @@ def _keep(raw: bytes, options: Options, warn: Say) -> None:
     warn(f"it is kept in {path}; `heald push --spool{where}` sends it")
 
 
-def _let_signals_interrupt() -> None:
-    """From now on, whoever stops heald stops the reporting: the report goes into the spool at once."""
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within, whoever stops heald stops the wait for the server; afterwards there is nothing left to stop."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        for each in stopping:
-            signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt(f"stopped by {signal.Signals(signum).name}")
 
-    stopping = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    candidates = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    stopping = [each for each in candidates if signal.getsignal(each) != signal.SIG_IGN]
     for each in stopping:
-        if signal.getsignal(each) != signal.SIG_IGN:
-            signal.signal(each, interrupt)
+        signal.signal(each, interrupt)
+    try:
+        yield
+    finally:
+        for each in stopping:
+            signal.signal(each, signal.SIG_IGN)
 
 
 def _current_folder() -> Path:

@@ -18,7 +18,8 @@ import os
 import select
 import signal
 
-from heald_producer.streams import PIPE_BYTES, STDERR, STDOUT, Stream, fill_standard_streams, open_streams
+from heald_producer.spawn import become_command
+from heald_producer.streams import PIPE_BYTES, Stream, fill_standard_streams, open_streams
 
 TYPE_CHECKING = False  # `typing` would cost a green build more than all the rest
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FORWARDED = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
+_CAUGHT = (*_FORWARDED, signal.SIGCHLD, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 _KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
 
@@ -65,12 +67,16 @@ def run(argv: list[str], excerpt: Excerpt, warn: Warn) -> Ended:
     if interactive:
         from heald_producer.terminal import Keyboard
 
-        relay.keyboard = Keyboard(streams[0].source)
+        relay.keyboard, relay.place = Keyboard(streams[0].source), "session"
     return relay.run()
 
 
 class Relay:
-    """One command, its streams, and the signals in between."""
+    """One command, its streams, and the signals in between.
+
+    `place` is where it runs: a `session` of its own behind a pseudo-terminal, a process `group` of its own, or
+    `here`, in heald's group, where the terminal's keyboard speaks to both.
+    """
 
     def __init__(self, argv: list[str], streams: list[Stream], excerpt: Excerpt, warn: Warn) -> None:
         self.argv, self.streams, self.excerpt, self.warn = argv, streams, excerpt, warn
@@ -79,71 +85,75 @@ class Relay:
         self.status: int | None = None
         self.stopped_by = 0
         self.reader_left = False
-        self.has_terminal = _has_terminal()
+        self.place = "here" if _has_terminal() else "group"
         self.buffer = memoryview(bytearray(PIPE_BYTES))
 
     def run(self) -> Ended:
+        """Start the command and stay with it to its end.
+
+        Raises:
+            OSError: it was not started.
+        """
         wakeup, wake = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(wakeup, False)
         previous = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         try:
-            problem = self._start()
-            if problem:
-                return self._unstarted(problem)
-            self._relay(wakeup)
+            told, mask = self._fork()
+            try:
+                problem = self._begin(told, mask)
+                if not problem:
+                    self._relay(wakeup)
+            except Exception as error:  # noqa: BLE001  the command runs, so whatever this is must not end us
+                problem = 0
+                self._abandon(error)
         finally:
             if self.keyboard:
                 self.keyboard.give_back()
             signal.set_wakeup_fd(previous)
             for descriptor in (wakeup, wake, *(stream.source for stream in self.streams)):
                 os.close(descriptor)
-        return self._ended()
+        return self._unstarted(problem) if problem else self._ended()
 
-    def _start(self) -> int:
-        """Fork and execute the command; return 0, or the errno for which it cannot be executed."""
-        # A signal that comes between here and the command's first instruction waits, and meets whom it is for.
-        handled = [*_FORWARDED, signal.SIGCHLD, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT]
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+    def _fork(self) -> tuple[int, set[signal.Signals]]:
+        """Fork; the child becomes the command. Returns the pipe that tells of it, and the signal mask to restore.
+
+        A signal that comes until the command's first instruction waits, and meets whom it is for.
+        """
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT)
         told, tell = os.pipe()
         try:
             self.child = os.fork()
         except OSError:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             raise
         if self.child == 0:
-            self._become_command(tell, before)
+            become_command(self.argv, self.streams, place=self.place, caught=_CAUGHT, mask=mask, tell=tell)
         os.close(tell)
+        return told, mask
+
+    def _begin(self, told: int, mask: set[signal.Signals]) -> int:
+        """Take up the parent's part; return 0 once the command runs, or the errno for which it does not."""
         self._take_signals()
-        if not (self.has_terminal or self.keyboard):
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if self.place == "group":
             _quietly(os.setpgid, self.child, self.child)
         for stream in self.streams:
             os.close(stream.slave)
         if self.keyboard:
             self.keyboard.child = self.child
             self.keyboard.take_over()
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         problem = int(os.read(told, 16) or b"0")  # the end of the pipe means that the command runs
         os.close(told)
         return problem
 
-    def _become_command(self, tell: int, mask: set[signal.Signals] | set[int]) -> None:
-        """In the forked child: never returns."""
-        try:
-            slaves = [stream.slave for stream in self.streams]
-            if self.keyboard:
-                os.login_tty(os.dup(slaves[0]))
-            elif not self.has_terminal:
-                os.setpgid(0, 0)
-            os.dup2(slaves[0], STDOUT)
-            os.dup2(slaves[-1], STDERR)
-            for signum in (*_FORWARDED, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-                if signum not in _FORWARDED or signal.getsignal(signum) != signal.SIG_IGN:
-                    signal.signal(signum, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            os.write(tell, b"%d" % _execute(self.argv))
-        finally:
-            os._exit(NOT_FOUND)
+    def _abandon(self, error: Exception) -> None:
+        """Heald itself has failed: let go of the output, wait for the command, keep its exit code."""
+        self.warn(f"the command's output is not passed on any more: {type(error).__name__}: {error}")
+        for stream in list(self.streams):
+            self._close(stream)
+        if self.status is None:
+            _, self.status = os.waitpid(self.child, 0)
 
     def _take_signals(self) -> None:
         """Forward what was not ignored when heald was started, as under `nohup`."""
@@ -162,7 +172,7 @@ class Relay:
             self.stopped_by = signum
         if self.status is not None:
             return
-        if self.keyboard or not self.has_terminal:
+        if self.place != "here":
             _quietly(os.killpg, self.child, signum)
         elif signum not in _KEYBOARD or not _in_foreground():
             _quietly(os.kill, self.child, signum)
@@ -259,19 +269,6 @@ class Relay:
         if self.reader_left and killed_by == signal.SIGPIPE:
             stopped_by = signal.SIGPIPE
         return Ended(128 + killed_by if killed_by else os.WEXITSTATUS(self.status), killed_by, stopped_by)
-
-
-def _execute(argv: list[str]) -> int:
-    """Become the command, looked for in PATH; return the errno for which it cannot be executed."""
-    name, problem = argv[0], errno.ENOENT
-    folders = [""] if "/" in name else os.environ.get("PATH", os.defpath).split(":") if name else []
-    for folder in folders:
-        try:
-            os.execv(f"{folder}/{name}" if folder else name, argv)
-        except OSError as error:  # the first that tells more than "not here" counts, as for a shell
-            if problem == errno.ENOENT and error.errno not in (None, errno.ENOTDIR):
-                problem = error.errno
-    return problem
 
 
 def _has_terminal() -> bool:

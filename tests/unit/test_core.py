@@ -58,9 +58,17 @@ POSSIBLE: dict[Phase, set[type[Event]]] = {
     Phase.WAITING: {Claim, RepairEnded, Cancel},
     Phase.REPAIRING: {RepairEnded, RepairLost, Cancel},
     Phase.CLOSING: {Recorded},
-    Phase.SETTLING: {Claim, NoticeEnded},
+    Phase.SETTLING: {Claim},
     Phase.ENDED: set(),
 }
+
+
+def possible(recovery: Recovery) -> set[type[Event]]:
+    """What may happen now; a notice that somebody has in hand can only end."""
+    in_hand = recovery.phase is Phase.SETTLING and recovery.holder is not None
+    return {NoticeEnded} if in_hand else POSSIBLE[recovery.phase]
+
+
 EVENTS: tuple[Event, ...] = (
     Decide(FailureClass.TEST),
     Claim("worker-1"),
@@ -104,7 +112,7 @@ def in_phase(phase: Phase) -> Recovery:
 @st.composite
 def events_for(draw: st.DrawFn, recovery: Recovery) -> Event:
     """Any event that is possible now."""
-    kind = draw(st.sampled_from(sorted(POSSIBLE[recovery.phase] - {Cancel}, key=lambda kind: kind.__name__)))
+    kind = draw(st.sampled_from(sorted(possible(recovery) - {Cancel}, key=lambda kind: kind.__name__)))
     if kind is Decide:
         return Decide(classify_failure(recovery.current_failure))
     arguments: dict[type[Event], st.SearchStrategy[Event]] = {
@@ -136,7 +144,7 @@ def walks(draw: st.DrawFn) -> list[Step]:
         recovery = steps[-1].recovery
         if recovery.phase is Phase.ENDED:
             break
-        cancel = second == cancel_at and Cancel in POSSIBLE[recovery.phase]
+        cancel = second == cancel_at and Cancel in possible(recovery)
         event = Cancel() if cancel else draw(events_for(recovery))
         steps.append(advance(recovery, event, Instant(second)))
     return steps
@@ -219,7 +227,7 @@ def test_the_loop_and_single_steps_make_the_same_log(
 def test_an_event_out_of_place_is_refused_and_changes_nothing(phase: Phase, event: Event) -> None:
     recovery = in_phase(phase)
     assert recovery.phase is phase
-    if type(event) in POSSIBLE[phase]:
+    if type(event) in possible(recovery):
         assert advance(recovery, event, NOW).recovery != recovery
     else:
         with pytest.raises(InvalidTransition, match=f"{type(event).__name__} is not possible while {phase}"):
@@ -318,6 +326,8 @@ def test_a_repair_lost_too_often_on_the_last_attempt_exhausts_the_recovery() -> 
 def test_a_notice_is_tried_until_it_is_final() -> None:
     settling = in_phase(Phase.SETTLING)
     held = after(settling, Claim("worker-1"))
+    with pytest.raises(InvalidTransition):
+        advance(held, Claim("worker-2"), NOW)
     assert (held.notice_tries, held.holder, owed(held)) == (1, "worker-1", None)
     again = after(held, NoticeEnded(False))
     assert (again.phase, again.holder, owed(again)) == (Phase.SETTLING, None, Nudge("escalate"))

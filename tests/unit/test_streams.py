@@ -95,20 +95,12 @@ def test_a_stream_lacks_what_was_trimmed_after_a_reader_s_place(extent: Extent, 
     assert extent.lacks_after(since) is lacking
 
 
-class Pool:
-    def __init__(self) -> None:
-        self.connection_kwargs = {"host": "h", "port": 1}
-
-    def disconnect(self) -> None:
-        pass
-
-
 class Unsteady:
     """A server whose answers are written down: entries, or the errors of a server that is away."""
 
     def __init__(self, *answers: object, last: str = "9-0") -> None:
-        self.connection_pool = Pool()
-        self.connection_pool = Pool()
+        self.connection_pool = redis.ConnectionPool(host="h", port=1)  # never used to connect
+        self.connection_pool = redis.ConnectionPool(host="h", port=1)  # never used to connect
         self._answers: Iterator[object] = iter(answers)
         self._last = last
         self.asked: list[str] = []

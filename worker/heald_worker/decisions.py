@@ -213,6 +213,8 @@ def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
         if result.trouble:
             log.error("run %s waits for its artifact: %s", recovery.run_id, result.trouble)
             continue
+        if result.state == "replaced":
+            log.warning("run %s had another artifact; the ledger's took its place", recovery.run_id)
         notify = service.notice_for(recovery.ending, held.run.dry_run) is not None
         planned.append(Planned(held, advance(recovery, Recorded(notify), now), finished))
     commit_plans(service, planned, now)

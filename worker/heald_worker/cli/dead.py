@@ -8,11 +8,11 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from heald_worker import keys, letters
 from heald_worker.cli.accounts import count
+from heald_worker.cli.columns import columns
 from heald_worker.cli.common import Output, Problem, clean, connect, server_options
 from heald_worker.cli.times import duration_option, entry_id_option, id_micros, local_time, since_id, utc_time
 from heald_worker.letters import DeadLetter
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LISTED = 50
 SHOWN_BYTES = 16 * 1024
+HEADINGS = ("id", "time", "reason", "run", "bytes", "detail")
 
 ids_argument = click.argument("ids", nargs=-1, metavar="[ID]...", callback=entry_id_option)
 
@@ -39,21 +40,18 @@ def dead() -> None:
 def list_letters(settings: Settings, output: Output, most: int) -> None:
     """List dead letters, the newest first."""
     client = connect(settings)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("id", "time", "reason", "run", "bytes", "detail"):
-        table.add_column(heading, overflow="fold")
+    rows = []
     for letter in islice(letters.newest_letters(client), most):
         output.record(_record(letter))
-        if not output.as_json:
-            table.add_row(*_row(letter))
+        rows.append(_row(letter))
     if output.as_json:
         return
+    for line in columns(HEADINGS, rows):
+        output.print(line)
     total = client.xlen(keys.DEAD)
-    if not table.rows:
+    if not rows:
         output.note("heald: there are no dead letters")
-        return
-    output.print(table)
-    if total > table.row_count:
+    elif total > len(rows):
         output.note(f"heald: {count(total, 'dead letter')} in all; -n shows more")
 
 

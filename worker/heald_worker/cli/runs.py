@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 import redis
-from rich.table import Table
 from rich.text import Text
 
 from heald_producer.signals import check_run_id
 from heald_worker import views
 from heald_worker.cli.accounts import ENDING_STYLES, actions, count, failure_class, open_record, place, recovery_record
+from heald_worker.cli.columns import columns
 from heald_worker.cli.common import Output, Problem, clean, connect, server_options
 from heald_worker.cli.describe import span
 from heald_worker.cli.story import draw, story_record
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 LISTED = 20
 STATES = ("parked", "open", "ended")
+HEADINGS = ("since", "run", "state", "class", "actions", "attempts", "took", "where")
 Listed = OpenRun | RecoveryEntry | MalformedEntry
 
 
@@ -48,9 +49,7 @@ Listed = OpenRun | RecoveryEntry | MalformedEntry
 @server_options
 def runs(settings: Settings, output: Output, states: tuple[str, ...], most: int) -> None:
     """List runs: parked ones, open ones (the next due first), ended ones (the newest first)."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("since", "run", "state", "class", "actions", "attempts", "took", "where"):
-        table.add_column(heading, overflow="fold")
+    rows = []
     for run in _listed(connect(settings), states or STATES, most):
         if isinstance(run, MalformedEntry):
             output.note(f"heald: {clean(str(run))}")
@@ -59,10 +58,10 @@ def runs(settings: Settings, output: Output, states: tuple[str, ...], most: int)
             state = "ended" if isinstance(run, RecoveryEntry) else run.state
             output.record({"run": record.pop("run"), "state": state, **record})
         else:
-            table.add_row(*(_ended_row(run) if isinstance(run, RecoveryEntry) else _open_row(run)))
-    if table.rows:
-        output.print(table)
-    elif not output.as_json:
+            rows.append(_ended_row(run) if isinstance(run, RecoveryEntry) else _open_row(run))
+    for line in columns(HEADINGS, rows):
+        output.print(line)
+    if not rows and not output.as_json:
         output.note("heald: there are no such runs")
 
 

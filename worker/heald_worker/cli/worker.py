@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from heald_worker.config import Settings
 
 MOST_REPAIRS = 64
+LEFT_BEHIND = 3600.0
+"""Seconds after which an artifact that is still being made has been left behind by a process that was killed."""
 
 
 @click.command()
@@ -53,7 +56,7 @@ def worker(settings: Settings, output: Output, repairs: int, role: str, burst: b
     _check_server(client)
     _check_playbook(settings)
     if role != "repairs":
-        _check_artifacts(settings.artifacts)
+        _prepare_artifacts(settings.artifacts)
     if role == "all":
         return _supervise(settings, repairs, burst)
     _tie_to_supervisor()
@@ -129,12 +132,15 @@ def _check_playbook(settings: Settings) -> None:
     resolve_callables(settings.playbook)
 
 
-def _check_artifacts(folder: Path) -> None:
+def _prepare_artifacts(folder: Path) -> None:
+    from heald_worker.artifacts import sweep
+
     probe = folder / f".probe-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
+        sweep(folder, LEFT_BEHIND, time.time())
     except OSError as error:
         raise Problem(
             f"the artifact folder {folder} cannot be written: {error.strerror}",

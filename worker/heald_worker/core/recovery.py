@@ -233,11 +233,11 @@ def advance(recovery: Recovery, event: Event, now: Instant) -> Step:
             if notify:
                 return _step(replace(recovery, phase=Phase.SETTLING), "recorded", {"ending": recovery.ending})
             return Step(replace(recovery, phase=Phase.ENDED), (_ended(recovery),))
-        case Phase.SETTLING, Claim(holder):
+        case Phase.SETTLING, Claim(holder) if recovery.holder is None:
             tries = recovery.notice_tries + 1
             claimed = replace(recovery, holder=holder, notice_tries=tries)
             return _step(claimed, "notice_started", {"try": tries, "holder": holder})
-        case Phase.SETTLING, NoticeEnded(final):
+        case Phase.SETTLING, NoticeEnded(final) if recovery.holder is not None:
             told = replace(recovery, phase=Phase.ENDED if final else Phase.SETTLING, holder=None)
             announce = Announce("notice_ended", {"try": recovery.notice_tries, "final": final})
             return Step(told, (announce, _ended(recovery)) if final else (announce,))
