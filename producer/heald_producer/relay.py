@@ -23,7 +23,7 @@ from heald_producer.streams import PIPE_BYTES, Stream, fill_standard_streams, op
 
 TYPE_CHECKING = False  # `typing` would cost a green build more than all the rest
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
     from heald_producer.excerpt import Excerpt
@@ -115,7 +115,7 @@ class Relay:
                 os.close(descriptor)
         return self._unstarted(problem) if problem else self._ended()
 
-    def _fork(self) -> tuple[int, set[signal.Signals]]:
+    def _fork(self) -> tuple[int, Iterable[int]]:
         """Fork; the child becomes the command. Returns the pipe that tells of it, and the signal mask to restore.
 
         A signal that comes until the command's first instruction waits, and meets whom it is for.
@@ -132,7 +132,7 @@ class Relay:
         os.close(tell)
         return told, mask
 
-    def _begin(self, told: int, mask: set[signal.Signals]) -> int:
+    def _begin(self, told: int, mask: Iterable[int]) -> int:
         """Take up the parent's part; return 0 once the command runs, or the errno for which it does not."""
         self._take_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

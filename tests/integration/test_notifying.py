@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from heald_worker import keys
+from heald_worker import keys, queues
 from heald_worker.config import Limits
 from heald_worker.core.policy import RecoveryPolicy
 from heald_worker.core.recovery import Ending
@@ -139,3 +139,12 @@ def test_a_notice_whose_worker_died_is_told_again(
     house.settle()
     until(told.exists, "it was told")
     assert house.entry("run-1")["facts"]["notice_tries"] == 2
+
+
+def test_a_told_notice_leaves_no_job_and_no_mark_behind(
+    conn: redis.Redis, tmp_path: Path, told: Path, houses: list[House]
+) -> None:
+    house = escalated(conn, tmp_path, houses, notice(told))
+    assert house.leftovers() == set()
+    assert not conn.exists(queues.started_key(queues.ESCALATE))
+    assert not conn.keys("rq:job:*")

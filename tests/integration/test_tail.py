@@ -465,7 +465,13 @@ def test_a_key_that_holds_something_else_is_an_error(heald: Caller, conn: redis.
 
 @pytest.mark.parametrize(
     "options",
-    [["--consumer", "c"], ["--group", "g", "-n", "3"], ["--group", ""], ["--group", "g", "--claim-after", "x"]],
+    [
+        ["--consumer", "c"],
+        ["--group", "g", "-n", "3"],
+        ["--group", ""],
+        ["-n", "10001"],
+        ["--group", "g", "--claim-after", "x"],
+    ],
 )
 def test_options_that_make_no_sense_together_are_refused(heald: Caller, options: list[str]) -> None:
     assert heald("tail", *options).code == 2

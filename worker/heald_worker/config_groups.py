@@ -42,8 +42,8 @@ class Timing(msgspec.Struct, frozen=True):
         lease: a repair's claim lasts this long unless it is renewed.
         renewal: how often a claim is renewed.
         stop_grace: how long a stopping worker lets the repair in hand finish.
-        retry_first: wait before the attempt that follows a failed one.
-        retry_most: that wait doubles with every attempt, up to this.
+        retry_first: wait before a retry; other repairs begin at once.
+        retry_most: that wait doubles with every retry of a run, up to this.
         notice_first: wait before a notice is tried again.
         notice_most: that wait doubles with every try, up to this.
     """

@@ -176,7 +176,7 @@ class Control:
 
 def _told(service: Service, nudge: Nudged, stopping: Callable[[], bool]) -> None:
     try:
-        notify(service, nudge.run_id, nudge.version, stopping)
+        notify(service, nudge, stopping)
     except Exception:
         log.exception("run %s: its notice went wrong; the agenda brings it up again", nudge.run_id)
 

@@ -46,4 +46,4 @@ def repair(run_id: str, version: int) -> None:
 @queues.job_function
 def escalate(run_id: str, version: int) -> None:
     """Tell whoever is to be told that the run was escalated or exhausted."""
-    notify(_service.get(), run_id, version)
+    notify(_service.get(), decisions.nudged(queues.ESCALATE, run_id, version))

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import msgspec
 import redis
 
-from heald_worker import queues
-from heald_worker.core.recovery import Claim, NoticeEnded, Phase, advance, log_of
-from heald_worker.decisions import GONE_THROUGH, discard, nudged
+from heald_worker.core.recovery import Claim, NoticeEnded, Phase, Recovery, advance, log_of
+from heald_worker.decisions import GONE_THROUGH, Nudged, discard
 from heald_worker.ledger import Held, UnreadableRun
 from heald_worker.moves import move_for
 from heald_worker.notices import Delivery, deliver
@@ -17,24 +16,27 @@ from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.service import Service, log
 
 
-def notify(service: Service, run_id: str, version: int, stopping: Callable[[], bool] = lambda: False) -> None:
+def notify(service: Service, nudge: Nudged, stopping: Callable[[], bool] = lambda: False) -> None:
     """Deliver the notice of a settling run once, and commit whether it went through or is to be tried again.
 
     Args:
         stopping: when it turns true, a notice that runs a command is ended and counts as failed.
     """
-    nudge = nudged(queues.ESCALATE, run_id, version)
-    now, [held] = service.ledger.load([run_id])
+    now, [held] = service.ledger.load([nudge.run_id])
     if isinstance(held, UnreadableRun):
         log.error("%s", held)
         return
-    if held is None or held.version != version or held.run.recovery.phase is not Phase.SETTLING:
+    if held is None or held.version != nudge.version or not _waits_for_notice(held.run.recovery):
         discard(service, [nudge.finished])
         return
     step = advance(held.run.recovery, Claim(service.name), now)
     [verdict] = service.ledger.commit([move_for(service, held, step, now, finished=nudge.finished)])
     if verdict in GONE_THROUGH:
         _deliver(service, held.after(step.recovery), stopping)
+
+
+def _waits_for_notice(recovery: Recovery) -> bool:
+    return recovery.phase is Phase.SETTLING and recovery.holder is None
 
 
 def _deliver(service: Service, held: Held, stopping: Callable[[], bool]) -> None:

@@ -129,7 +129,7 @@ class Delivery:
         """Count one bad line and say what is wrong with it."""
         self.refused += 1
         self.output.record({"line": line, "field": error.field, "problem": error.problem})
-        self.output.note(f"heald: line {line}: {clean(str(error))}")
+        self.output.note(f"heald: line {line}: {clean(str(error).removeprefix('line: '))}")
 
     def summary(self, strict: bool) -> int:
         """Say what was done; return the exit code."""

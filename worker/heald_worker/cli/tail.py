@@ -54,7 +54,7 @@ Entries = Generator[EventEntry | RecoveryEntry | MalformedEntry, None, None]
 @click.option(
     "-n",
     "most",
-    type=click.IntRange(0),
+    type=click.IntRange(0, MOST_LINES),
     metavar="COUNT",
     help=f"Begin with the newest COUNT of them (default {LINES}).",
 )
