@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types chaos bench bench-long clean
+.PHONY: help install demo test check lint format types chaos bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,11 @@ format: $(STAMP) ## ruff: mend what can be mended
 
 types: $(STAMP) ## mypy, strict
 	$(BIN)/mypy
+
+RUNS ?= 1000
+SEED ?= 1
+chaos: $(STAMP) ## kill workers, repairs and the server while runs heal, then check the books (RUNS=, SEED=)
+	$(BIN)/python tests/chaos/storm.py --runs $(RUNS) --seed $(SEED)
 
 bench: $(STAMP) ## measure the service, as medians and ratios
 	$(BIN)/python tests/bench/bench.py

@@ -10,7 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import redis
-from redis.sentinel import MasterNotFoundError, SentinelManagedConnection, SentinelManagedSSLConnection
+from redis.sentinel import (
+    MasterNotFoundError,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
 from redis.sentinel import Sentinel as SentinelClient
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
@@ -154,8 +159,10 @@ def safe_url(url: str) -> str:
 
 
 def address(client: redis.Redis) -> str:
-    """Where a client connects to, as an URL without credentials."""
+    """Where a client connects to, as an URL without credentials; behind Sentinel the master's name."""
     pool, options = client.connection_pool, client.connection_pool.connection_kwargs
+    if isinstance(pool, SentinelConnectionPool):
+        return f"{pool.service_name} (Sentinel)"
     if "path" in options:
         return f"unix://{options['path']}"
     scheme = "rediss" if issubclass(pool.connection_class, redis.SSLConnection) else "redis"

@@ -107,7 +107,7 @@ def _start_server(house: House) -> None:
     folder = house.folder / "valkey"
     folder.mkdir()
     url = f"redis://127.0.0.1:{(port := free_port())}/0"
-    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", folder, "--appendonly", "yes"]
+    options = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder), "--appendonly", "yes", "--save", ""]
     house.start("server", binary("valkey"), *options, kept=True)
     client = redis.Redis.from_url(url, retry=None)
     try:

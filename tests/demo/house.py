@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO, NamedTuple
@@ -87,7 +87,7 @@ class House:
         if show:
             self.say(f"{tag:>8} $ {_typed(argv)}", "bold")
         process = self._popen(tag, argv, cwd, subprocess.PIPE)
-        limit = threading.Timer(STEP_SECONDS, process.kill)
+        limit = threading.Timer(STEP_SECONDS, _kill, [process])
         limit.start()
         try:
             output = "".join(self._shown(tag, process.stdout, show))
@@ -106,7 +106,7 @@ class House:
     def lines(self, tag: str, seconds: float, *argv: str | Path) -> Iterator[str]:
         """What a command prints, line by line; it is ended when nobody wants more, or after so many seconds."""
         process = self._popen(tag, argv, None, subprocess.PIPE)
-        limit = threading.Timer(seconds, process.kill)
+        limit = threading.Timer(seconds, _kill, [process])
         limit.start()
         try:
             yield from self._shown(tag, process.stdout, False)
@@ -142,7 +142,7 @@ class House:
         try:
             return process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _kill(process)
             process.wait()
             raise DemoFailed(f"{tag} (process {process.pid}) did not end by itself and was killed") from None
         finally:
@@ -183,6 +183,12 @@ class House:
             if show:
                 self.say(f"{tag:>8} | {line.rstrip()}")
             yield line
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process of this house with all that it keeps in its group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _typed(argv: Sequence[str | Path]) -> str:

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from heald_worker import keys, queues
+from heald_worker.agenda import tend
 from support.service import House, report, settings
 
 
@@ -45,3 +46,39 @@ def test_a_broken_field_of_one_run_holds_no_other_up(it: House, field: str, valu
     it.conn.hset(keys.run("run-1"), field, value)
     it.conn.delete(queues.queue_key(queues.DECIDE))  # so that the janitor meets it, too
     it.settle(lambda: "run-2" in it.logs())
+
+
+def test_a_left_intake_batch_that_cannot_be_read_holds_no_run_up(it: House) -> None:
+    it.conn.set(keys.intake("broken"), "no list")
+    it.push(report("run-1"))
+    it.control._take_in(it.control.backlog())
+    it.conn.delete(queues.queue_key(queues.DECIDE))
+    it.conn.zadd(keys.AGENDA, {"intake:broken": 0, "run-1": 1})
+    it.settle(lambda: "run-1" in it.logs())
+
+
+def test_a_server_that_fails_for_a_moment_parks_no_run(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    it.push(report("run-1"))
+    it.control._take_in(it.control.backlog())
+    it.conn.hset(keys.run("run-1"), "n", 99)  # it has waited long in its queue
+
+    def away(*_: object) -> str:
+        raise redis.TimeoutError("Timeout reading from server")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(it.service.ledger, "resend", away)
+        it.conn.zadd(keys.AGENDA, {"run-1": 0})
+        with pytest.raises(redis.TimeoutError):
+            tend(it.service, lambda token: None)
+    assert not it.conn.exists(keys.PARKED)
+    it.settle()
+    assert set(it.logs()) == {"run-1"}
+
+
+def test_a_parked_run_that_ends_after_all_is_parked_no_more(it: House) -> None:
+    it.push(report("run-1"))
+    it.control._take_in(it.control.backlog())
+    assert it.service.ledger.park("run-1", 1, "a mistake")  # while its nudge stands in the queue
+    it.settle()
+    assert set(it.logs()) == {"run-1"}
+    assert it.leftovers() == set()

@@ -150,7 +150,8 @@ def test_a_new_size_is_passed_on(on_terminal: OnTerminal) -> None:
 
 
 def test_ctrl_c_ends_the_command_and_nothing_is_reported(on_terminal: OnTerminal, tmp_path: Path) -> None:
-    terminal = on_terminal("heald -- sh -c 'echo ready; sleep 600'; echo code $?")
+    code = "import signal, time; signal.signal(2, signal.SIG_DFL); print('ready', flush=True); time.sleep(600)"
+    terminal = on_terminal(f'heald -- "$PY" -c "{code}"; echo code $?')
     terminal.shows(b"ready")
     terminal.type(b"\x03")
     terminal.shows(b"code 130")

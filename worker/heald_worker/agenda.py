@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import redis
+
 from heald_worker import keys
 from heald_worker.core.instant import Instant
 from heald_worker.core.recovery import NoticeEnded, Phase, RepairLost, advance
@@ -17,7 +19,7 @@ from heald_worker.service import Service, log, milliseconds
 
 AGENDA_BATCH = 256
 TRIES_BEFORE_PARKING = 4
-"""How often the janitor brings up a run that cannot be advanced before it is parked."""
+"""How often a run may fail to be advanced, with no step in between, before it is parked."""
 
 
 def tend(service: Service, take_up_intake: Callable[[str], object]) -> int:
@@ -33,9 +35,9 @@ def tend(service: Service, take_up_intake: Callable[[str], object]) -> int:
     runs = []
     for entry in entries:
         if entry.member.startswith(keys.INTAKE_MEMBER):
-            take_up_intake(entry.member.removeprefix(keys.INTAKE_MEMBER))
+            _take_up(entry.member, take_up_intake)
         elif entry.version < 0:
-            log.error("the agenda named run %s, which is not in the ledger; the entry was taken off", entry.member)
+            log.error("the agenda named %a, which is no run that can be read; the entry was taken off", entry.member)
         else:
             runs.append(entry)
     if runs:
@@ -45,11 +47,20 @@ def tend(service: Service, take_up_intake: Callable[[str], object]) -> int:
     return 0 if len(entries) == AGENDA_BATCH else wait
 
 
+def _take_up(member: str, take_up_intake: Callable[[str], object]) -> None:
+    try:
+        take_up_intake(member.removeprefix(keys.INTAKE_MEMBER))
+    except (redis.ConnectionError, redis.TimeoutError):
+        raise
+    except Exception:
+        log.exception("the batch %s cannot be taken in; it is tried again", member)
+
+
 def _bring_up(service: Service, entry: Due, held: Held | UnreadableRun | None, now: Instant) -> None:
     if held is None:
         return
     if isinstance(held, UnreadableRun):
-        give_up(service, entry.member, entry.version, entry.sends, held.problem)
+        give_up(service, entry.member, entry.version, held.problem)
         return
     try:
         if held.run.recovery.holder is not None:
@@ -58,14 +69,16 @@ def _bring_up(service: Service, entry: Due, held: Held | UnreadableRun | None, n
             verdict = service.ledger.resend(entry.member, held.version, job)
             if verdict == "sent":
                 log.info("run %s was due: its nudge was sent again", entry.member)
+    except (redis.ConnectionError, redis.TimeoutError):
+        raise  # the server's trouble, not this run's
     except Exception as error:
         log.exception("run %s cannot be brought up", entry.member)
-        give_up(service, entry.member, entry.version, entry.sends, f"{type(error).__name__}: {error}")
+        give_up(service, entry.member, entry.version, f"{type(error).__name__}: {error}")
 
 
-def give_up(service: Service, run_id: str, version: int, tries: int, reason: str) -> None:
-    """Park a run that could not be advanced, once it has been tried often enough."""
-    if tries >= TRIES_BEFORE_PARKING and service.ledger.park(run_id, version, reason):
+def give_up(service: Service, run_id: str, version: int, reason: str) -> None:
+    """Park a run that could not be advanced, once that has failed often enough."""
+    if service.ledger.park(run_id, version, reason, TRIES_BEFORE_PARKING):
         log.error("run %s is parked: %s; `heald doctor` lists parked runs", run_id, reason)
 
 

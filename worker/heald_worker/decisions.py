@@ -125,7 +125,7 @@ def _stumble(service: Service, held: Held, error: Exception) -> None:
     """One run's trouble stops no other; the agenda brings it up again until it is parked."""
     run_id = held.run.recovery.run_id
     log.error("run %s cannot be advanced", run_id, exc_info=error)
-    give_up(service, run_id, held.version, held.sends, f"{type(error).__name__}: {error}")
+    give_up(service, run_id, held.version, f"{type(error).__name__}: {error}")
 
 
 def _next_event(service: Service, held: Held, now: Instant) -> tuple[Event, None]:
@@ -173,7 +173,7 @@ def commit_plans(service: Service, planned: Iterable[Planned], now: Instant) -> 
         if verdict.startswith("error"):
             log.error("run %s was not committed: %s", move.run_id, verdict)
         elif verdict in GONE_THROUGH and plan.step.recovery.phase is Phase.CLOSING:
-            closing.append(Closing(plan.held.after(plan.step.recovery), None))
+            closing.append(Closing(plan.held.after(move, plan.step.recovery), None))
     return closing
 
 

@@ -59,16 +59,20 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Held(NamedTuple):
-    """A run as loaded: commit against `version`. `digest` is its report's, `sends` counts the janitor's looks."""
+    """A run as loaded: commit against `version` and `commit_id`, which made it. `digest` is its report's.
+
+    The number alone is no fence: a server that forgot its last second counts the same numbers again.
+    """
 
     run: Run
     version: int
+    commit_id: str
     digest: str
-    sends: int
 
-    def after(self, recovery: Recovery) -> Held:
-        """The same run once a step to this state has been committed."""
-        return self._replace(run=replace(self.run, recovery=recovery), version=self.version + 1)
+    def after(self, move: Move, recovery: Recovery) -> Held:
+        """The same run once the move to this state has been committed."""
+        run = replace(self.run, recovery=recovery)
+        return self._replace(run=run, version=self.version + 1, commit_id=move.commit_id)
 
 
 class UnreadableRun(Exception):
@@ -111,10 +115,11 @@ class Completion(NamedTuple):
 
 
 class Move(NamedTuple):
-    """One run's step: from the version that was loaded to the next."""
+    """One run's step: from the version that was loaded, and the commit `base` that made it, to the next."""
 
     run_id: str
     version: int
+    base: str
     commit_id: str
     state: bytes
     due_ms: int
@@ -129,7 +134,6 @@ class Due(NamedTuple):
 
     member: str
     version: int
-    sends: int
 
 
 _encode_state = msgspec.json.Encoder().encode
@@ -200,7 +204,7 @@ class Ledger:
         pipe = self.client.pipeline(transaction=False)
         pipe.time()
         for run_id in run_ids:
-            pipe.hmget(keys.run(run_id), "v", "s", "d", "n")
+            pipe.hmget(keys.run(run_id), "v", "s", "d", "c")
         (seconds, micros), *rows = pipe.execute(raise_on_error=False)
         now = Instant(int(seconds), int(micros) * 1000)
         return now, [_held(run_id, row) for run_id, row in zip(run_ids, rows, strict=True)]
@@ -215,7 +219,7 @@ class Ledger:
             return []
         spans = self.spans
         answers = self.scripts["commit"](
-            keys=[keys.AGENDA, keys.EVENTS, keys.RECOVERIES, keys.STATS],
+            keys=[keys.AGENDA, keys.EVENTS, keys.RECOVERIES, keys.STATS, keys.PARKED],
             args=[
                 pack([_packed(move) for move in moves]),
                 spans.events,
@@ -234,7 +238,7 @@ class Ledger:
             keys=[keys.AGENDA],
             args=[most, first_ms, longest_ms, keys.RUN_PREFIX, keys.TOMBSTONE_PREFIX, keys.INTAKE_PREFIX],
         )
-        return int(wait), [Due(member.decode(), int(version), int(sends)) for member, version, sends in entries]
+        return int(wait), [Due(member.decode(), int(version)) for member, version in entries]
 
     def resend(self, run_id: str, version: int, job: Job) -> str:
         """Send a nudge again: `sent`, `queued` when it is not lost at all, or `moved`."""
@@ -244,19 +248,23 @@ class Ledger:
         )
         return str(answer.decode())
 
-    def park(self, run_id: str, version: int, reason: str) -> bool:
-        """Take a run that cannot be advanced off the agenda and say why."""
-        answer = self.scripts["park"](
-            keys=[keys.run(run_id), keys.AGENDA, keys.PARKED, keys.EVENTS],
-            args=[version, keys.fold(run_id), reason, encode_facts({"reason": reason})],
+    def renew(self, claimed: Held, lease_ms: int, client: redis.Redis | None = None) -> bool:
+        """Renew a claim's lease. False when the claim is over, or somebody else's."""
+        run_id = claimed.run.recovery.run_id
+        answer = self.scripts["renew"](
+            keys=[keys.run(run_id), keys.AGENDA],
+            args=[claimed.commit_id, lease_ms, keys.fold(run_id)],
+            client=client,
         )
         return bool(answer)
 
-
-def renew(script: Script, run_id: str, version: int, lease_ms: int, client: redis.Redis) -> int:
-    """Renew a claim's lease: 1 renewed, 0 not (any more) this holder's, -1 not claimed yet."""
-    answer = script(keys=[keys.run(run_id), keys.AGENDA], args=[version, lease_ms, keys.fold(run_id)], client=client)
-    return int(answer)
+    def park(self, run_id: str, version: int, reason: str, tries: int = 1) -> bool:
+        """Note that a run could not be advanced; at the last of `tries`, take it off the agenda and say why."""
+        answer = self.scripts["park"](
+            keys=[keys.run(run_id), keys.AGENDA, keys.PARKED, keys.EVENTS],
+            args=[version, keys.fold(run_id), reason, encode_facts({"reason": reason}), tries],
+        )
+        return bool(answer)
 
 
 def blob(data: bytes) -> msgspec.Raw:
@@ -272,20 +280,23 @@ def encode_facts(facts: Mapping[str, object]) -> bytes:
 def _held(run_id: str, row: Any) -> Held | UnreadableRun | None:
     if isinstance(row, redis.RedisError):
         return UnreadableRun(run_id, -1, str(row))
-    version, state, digest, sends = row
+    version, state, digest, commit_id = row
     if version is None:
         return None
     try:
         run = decode_run(run_id, int(version), state or b"")
-        return Held(run, int(version), (digest or b"").decode(), int(sends or 0))
+        return Held(run, int(version), (commit_id or b"").decode(), (digest or b"").decode())
     except UnreadableRun as unreadable:
         return unreadable
+    except ValueError as error:
+        return UnreadableRun(run_id, -1, f"its hash cannot be read: {error}")
 
 
 def _packed(move: Move) -> list[object]:
     return [
         keys.fold(move.run_id),
         move.version,
+        move.base,
         move.commit_id,
         blob(move.state),
         move.due_ms,

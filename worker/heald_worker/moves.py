@@ -123,6 +123,7 @@ def move_for(
     return Move(
         run_id=run.recovery.run_id,
         version=held.version,
+        base=held.commit_id,
         commit_id=new_commit_id(),
         state=state,
         due_ms=wait.due_ms,

@@ -30,9 +30,10 @@ def notify(service: Service, nudge: Nudged, stopping: Callable[[], bool] = lambd
         discard(service, [nudge.finished])
         return
     step = advance(held.run.recovery, Claim(service.name), now)
-    [verdict] = service.ledger.commit([move_for(service, held, step, now, finished=nudge.finished)])
+    move = move_for(service, held, step, now, finished=nudge.finished)
+    [verdict] = service.ledger.commit([move])
     if verdict in GONE_THROUGH:
-        _deliver(service, held.after(step.recovery), stopping)
+        _deliver(service, held.after(move, step.recovery), stopping)
 
 
 def _waits_for_notice(recovery: Recovery) -> bool:

@@ -71,8 +71,9 @@ def claim(service: Service, run_id: str, version: int) -> Held | None:
         discard(service, [nudged(REPAIR, run_id, version).finished])
         return None
     step = advance(held.run.recovery, Claim(service.name), now)
-    [verdict] = service.ledger.commit([move_for(service, held, step, now)])
-    return held.after(step.recovery) if verdict in GONE_THROUGH else None
+    move = move_for(service, held, step, now)
+    [verdict] = service.ledger.commit([move])
+    return held.after(move, step.recovery) if verdict in GONE_THROUGH else None
 
 
 def carry_out(service: Service, claimed: Held, stopping: Callable[[], bool] = stop_flag) -> None:

@@ -40,7 +40,6 @@ def cancel(settings: Settings, output: Output, run_id: str) -> None:
         raise Problem(f"run {run_id} is ending: its log is fixed", f"`heald show {run_id}` tells how it ends")
     if verdict != "cancelled":
         raise Problem(f"run {run_id} was not cancelled: {verdict}", "try again")
-    client.hdel(keys.PARKED, keys.fold(run_id))
     output.record({"run": run_id, "verdict": verdict})
     output.print(f"run {run_id} is cancelled")
 

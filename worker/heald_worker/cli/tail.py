@@ -90,12 +90,11 @@ def tail(
     client = connect(settings, patient=False)
     stream: Stream[Any] = EVENTS if events else RECOVERIES
     start = None if since is None else since_id(client, since)
-    if group is None and start not in (None, BEGINNING):
-        _tell_of_gap(client, stream, start or BEGINNING, output)
     if group is not None:
         place = Group(group, consumer or socket.gethostname(), start or BEGINNING, claim_after)
         entries = _as_group(client, stream, place, output, follows=follows, since_given=since is not None)
     else:
+        _tell_of_gap(client, stream, start or BEGINNING, output)
         entries = _alone(client, stream, start, most, output, follows=follows)
     with _ended_by_sigterm(), closing(entries):
         for entry in entries:
@@ -150,7 +149,7 @@ def _as_group(
 def _tell_of_gap(client: redis.Redis, stream: Stream[Any], since: str, output: Output) -> None:
     """Somebody who resumes after an entry must know when the stream does not go back that far any more."""
     known = extent(client, stream)
-    if known.lacks_after(since):
+    if since != BEGINNING and known.lacks_after(since):
         begins = f"begins with {known.first}" if known.first else "is empty"
         output.note(f"heald: entries of {stream.key} after {since} may have been trimmed: it now {begins}")
 

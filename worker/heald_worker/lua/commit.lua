@@ -1,12 +1,13 @@
 -- Commit a batch of moves, each behind its run's version fence.
 --
--- KEYS  1 agenda   2 events   3 recoveries   4 stats
+-- KEYS  1 agenda   2 events   3 recoveries   4 stats   5 parked runs
 -- ARGV  1 moves (msgpack)   2 oldest event to keep (ms of age)   3 oldest recovery to keep (ms of age)
 --       4 tombstone's life (ms)   5 regression window (ms)   6 run prefix   7 tombstone prefix
--- A move: { 1 folded run id, 2 expected version, 3 commit id, 4 state, 5 due in ms, 6 announces {{kind, facts}...},
---           7 job {queue key, job key, job id, life in s, {field, value...}} or false,
---           8 finished job {job key, started registry, member} or false,
---           9 ended {recovery fields {...}, tombstone head, generation, prior key, evaluated at (us), outcome, ending,
+-- A move: { 1 folded run id, 2 expected version, 3 id of the commit that made it, 4 commit id, 5 state, 6 due in ms,
+--           7 announces {{kind, facts}...},
+--           8 job {queue key, job key, job id, life in s, {field, value...}} or false,
+--           9 finished job {job key, started registry, member} or false,
+--           10 ended {recovery fields {...}, tombstone head, generation, prior key, evaluated at (us), outcome, ending,
 --             last action} or false }
 -- Answers, per move: 'committed', 'already_mine' (this very commit went through, its reply was lost), 'moved' (somebody
 -- was faster), or 'error: ...' (nothing was written). Lua does not roll back: types are checked before any write, and the
@@ -40,6 +41,8 @@ local function wrong_queue(job)
   return queues[job[1]] or nil
 end
 
+local any_parked = redis.call('EXISTS', KEYS[5]) == 1
+
 local failed -- the first follow-up of a move that went wrong
 local function follow_up(...)
   local reply = redis.pcall(...)
@@ -49,7 +52,7 @@ end
 
 local function announce(move, version)
   local ids = {}
-  for _, told in ipairs(move[6]) do
+  for _, told in ipairs(move[7]) do
     local id = follow_up('XADD', events, 'MINID', '~', oldest_event, '*',
       'run', move[1], 'kind', told[1], 'version', version, 'facts', told[2])
     if type(id) == 'string' then ids[#ids + 1] = id end
@@ -72,7 +75,7 @@ end
 
 -- The newest two ended runs are all the regression check needs; on equal instants the earlier entry counts as newer.
 local function remember(move)
-  local ended = move[9]
+  local ended = move[10]
   local run = ended[1][2]
   local key, at = ended[4], string.format('%.0f', ended[5])
   if key == '' then return end
@@ -90,7 +93,7 @@ local function remember(move)
 end
 
 local function finish(move, key, seen)
-  local ended, run = move[9], move[1]
+  local ended, run = move[10], move[1]
   local fields = ended[1]
   fields[#fields + 1] = 'events'
   fields[#fields + 1] = seen or ''
@@ -99,13 +102,16 @@ local function finish(move, key, seen)
     redis.pcall('ZADD', agenda, now + 5000, run)
     return 'error: ' .. id.err
   end
-  redis.call('SET', tomb_prefix .. run, table.concat({ ended[2], id, move[3], ended[3] }, ' '), 'PX', ARGV[4])
+  redis.call('SET', tomb_prefix .. run, table.concat({ ended[2], id, move[4], ended[3] }, ' '), 'PX', ARGV[4])
   redis.call('DEL', key)
   redis.call('ZREM', agenda, run)
   announce(move, string.format('%d', move[2] + 1))
-  remember(move)
+  if not pcall(remember, move) then -- what stands there is no index: it begins anew
+    follow_up('DEL', move[10][4])
+    pcall(remember, move)
+  end
   follow_up('HINCRBY', stats, 'ended_' .. ended[7], 1)
-  forget(move[8])
+  forget(move[9])
   return 'committed'
 end
 
@@ -115,24 +121,25 @@ local function commit(move)
   if held.err then return 'error: ' .. held.err end
   if not held[1] then
     local stone = redis.pcall('GET', tomb_prefix .. run)
-    local mine = type(stone) == 'string' and string.find(stone, ' ' .. move[3] .. ' ', 1, true)
+    local mine = type(stone) == 'string' and string.find(stone, ' ' .. move[4] .. ' ', 1, true)
     return mine and 'already_mine' or 'moved'
   end
-  if tonumber(held[1]) ~= move[2] then
-    return held[2] == move[3] and 'already_mine' or 'moved'
+  if tonumber(held[1]) ~= move[2] or held[2] ~= move[3] then
+    return held[2] == move[4] and 'already_mine' or 'moved'
   end
-  local wrong = shared or wrong_queue(move[7])
+  local wrong = shared or wrong_queue(move[8])
   if wrong then return wrong end
-  if move[9] then return finish(move, key, held[3]) end
+  if any_parked then redis.pcall('HDEL', KEYS[5], run) end -- it has been advanced after all
+  if move[10] then return finish(move, key, held[3]) end
 
   local version = string.format('%d', move[2] + 1)
-  redis.call('HSET', key, 'v', version, 'c', move[3], 's', move[4])
-  redis.call('ZADD', agenda, now + move[5], run)
+  redis.call('HSET', key, 'v', version, 'c', move[4], 's', move[5])
+  redis.call('ZADD', agenda, now + move[6], run)
   local ids = announce(move, version)
   follow_up('HSET', key, 'e', held[3] and held[3] ~= '' and (held[3] .. ' ' .. ids) or ids)
-  follow_up('HDEL', key, 'n')
-  forget(move[8])
-  send(move[7])
+  follow_up('HDEL', key, 'n', 'f')
+  forget(move[9])
+  send(move[8])
   if failed then redis.pcall('ZADD', agenda, now, run) end
   return 'committed'
 end

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 agenda
 -- ARGV  1 most entries   2 first and   3 longest time to the next look (ms)   4 run prefix   5 tombstone prefix   6 intake prefix
--- Answers { ms until the next entry is due or -1, { member, version, re-sends }... }. Each look at a run doubles the
+-- Answers { ms until the next entry is due or -1, { member, version }... }. Each look at a run doubles the
 -- time to the next one, until a commit starts again. Entries without a run or a batch behind them are taken off.
 
 local time = redis.call('TIME')
@@ -14,20 +14,26 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT
   if string.sub(member, 1, 7) == 'intake:' then
     if redis.call('EXISTS', ARGV[6] .. string.sub(member, 8)) == 1 then
       redis.call('ZADD', KEYS[1], now + first, member)
-      found[#found + 1] = { member, '0', '0' }
+      found[#found + 1] = { member, '0' }
     else
       redis.call('ZREM', KEYS[1], member)
     end
   else
-    local held = redis.pcall('HMGET', ARGV[4] .. member, 'v')
-    if held.err or not held[1] then
+    local key = ARGV[4] .. member
+    local held = redis.pcall('HMGET', key, 'v')
+    if held.err or not tonumber(held[1]) then
       redis.call('ZREM', KEYS[1], member)
-      if held.err or redis.call('EXISTS', ARGV[5] .. member) == 0 then found[#found + 1] = { member, '-1', '0' } end
+      local ended = not held.err and not held[1] and redis.call('EXISTS', ARGV[5] .. member) == 1
+      if not ended then found[#found + 1] = { member, '-1' } end
     else
-      local sends = redis.call('HINCRBY', ARGV[4] .. member, 'n', 1)
+      local sends = redis.pcall('HINCRBY', key, 'n', 1)
+      if type(sends) ~= 'number' then -- no number stood there
+        sends = 1
+        redis.call('HSET', key, 'n', sends)
+      end
       local wait = math.min(first * 2 ^ math.min(sends - 1, 30), longest)
       redis.call('ZADD', KEYS[1], now + wait, member)
-      found[#found + 1] = { member, held[1], tostring(sends) }
+      found[#found + 1] = { member, string.format('%d', held[1]) }
     end
   end
 end

@@ -10,7 +10,7 @@ if not version then return 'gone' end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[2], now, ARGV[1])
-redis.call('HDEL', KEYS[1], 'n')
+redis.call('HDEL', KEYS[1], 'n', 'f')
 local id = redis.pcall('XADD', KEYS[4], 'MINID', '~', string.format('%d', now - ARGV[3]), '*',
   'run', ARGV[1], 'kind', 'resumed', 'version', version, 'facts', ARGV[2])
 if type(id) == 'string' then
