@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+
 from support.server import Server
 
 

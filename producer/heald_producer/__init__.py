@@ -1,7 +1,7 @@
 """What runs on a CI runner: build failure reports and push them to heald's inbox.
 
-Nothing here imports `heald_worker`; the names below load on first use, so that `heald run` around a
-green build costs one light interpreter start.
+`heald_producer.push` has `push` and `push_many`. Nothing here imports `heald_worker`; the names below load on first
+use, so that `heald run` around a green build costs one light interpreter start.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # type checkers read it as true; importing it from `typing` would take milliseconds
 if TYPE_CHECKING:
-    from heald_producer.push import push, push_many
     from heald_producer.signals import Context, FailureReport, FailureSignal, InvalidReport
 
 _HOMES = {
@@ -18,11 +17,9 @@ _HOMES = {
     "FailureReport": "signals",
     "FailureSignal": "signals",
     "InvalidReport": "signals",
-    "push": "push",
-    "push_many": "push",
 }
 
-__all__ = ["Context", "FailureReport", "FailureSignal", "InvalidReport", "__version__", "push", "push_many"]
+__all__ = ["Context", "FailureReport", "FailureSignal", "InvalidReport", "__version__"]
 
 
 def __getattr__(name: str) -> object:

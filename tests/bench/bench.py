@@ -79,7 +79,7 @@ def _in_a_fresh_lab(name: str, folder: Path, effort: Effort) -> list[Row]:
 def _about(effort: Effort) -> str:
     return (
         f"heald on Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
-        f"{os.cpu_count()} cores; medians of {effort.rounds} interleaved rounds"
+        f"{os.cpu_count()} cores; rates are medians of {effort.rounds} interleaved rounds"
     )
 
 

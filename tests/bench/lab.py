@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -57,16 +56,24 @@ class Spent(NamedTuple):
 
 
 class Lab:
-    """One server, one folder; `fresh` empties both."""
+    """One server, one folder; `fresh` begins anew in both."""
 
     def __init__(self, server: Server, folder: Path, effort: Effort) -> None:
         self.server, self.folder, self.effort = server, folder, effort
         self.client = redis.Redis.from_url(server.url)
-        self.artifacts = folder / "artifacts"
+        self._round = 0
+
+    @property
+    def artifacts(self) -> Path:
+        """The artifact folder of this round."""
+        return self.folder / f"artifacts-{self._round}"
 
     def fresh(self) -> redis.Redis:
-        """Empty the server and the artifact folder. Returns a client."""
-        shutil.rmtree(self.artifacts, ignore_errors=True)
+        """Empty the server and take a new artifact folder. Returns a client.
+
+        The old folder stays: ext4 makes new files slowly for a while after many were deleted.
+        """
+        self._round += 1
         self.client.flushall()
         return self.client
 

@@ -82,3 +82,37 @@ def test_a_parked_run_that_ends_after_all_is_parked_no_more(it: House) -> None:
     it.settle()
     assert set(it.logs()) == {"run-1"}
     assert it.leftovers() == set()
+
+
+def test_a_server_without_memory_loses_no_dead_letter(it: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    it.push(b"no report")
+    take = it.service.ledger.scripts["intake_take"]
+
+    def then_full(**kwargs: object) -> object:
+        taken = take(**kwargs)
+        it.conn.config_set("maxmemory", 1)
+        return taken
+
+    monkeypatch.setitem(it.service.ledger.scripts, "intake_take", then_full)  # type: ignore[arg-type]
+    try:
+        with pytest.raises(redis.ResponseError):
+            it.control._take_in(it.control.backlog())
+    finally:
+        it.conn.config_set("maxmemory", 0)
+    monkeypatch.undo()
+    [left] = it.conn.zrange(keys.AGENDA, 0, -1)
+    it.conn.zadd(keys.AGENDA, {left: 0})
+    it.settle()
+    assert it.dead() == ["not_json"]
+
+
+def test_a_wrong_key_of_rq_costs_no_nudge(it: House) -> None:
+    it.conn.set("rq:queues", "no set")
+    it.conn.set(queues.started_key(queues.DECIDE), "no sorted set")
+    it.push(report("run-1"), report("run-2"))
+    it.control._take_in(it.control.backlog())
+    it.conn.delete(queues.queue_key(queues.DECIDE))
+    for job in it.conn.keys("rq:job:run-1*"):
+        it.conn.set(job, "no hash")
+    it.settle()
+    assert set(it.logs()) == {"run-1", "run-2"}

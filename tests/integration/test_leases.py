@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from msgspec.structs import replace
+from rq.job import Job
+from rq.queue import Queue
+from rq.worker import Worker
 
-from heald_worker import decisions, keys, queues
+from heald_worker import decisions, keys, leases, queues, repair_worker
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.recovery import RepairEnded, advance
 from heald_worker.ledger import Held
 from heald_worker.moves import move_for
 from heald_worker.playbook import CommandRepair
+from heald_worker.queues import SafeJob, SafeQueue
+from heald_worker.repair_worker import RepairWorker
 from heald_worker.repairing import claim
+from heald_worker.service import Service
+from support.server import Server
 from support.service import House, report, settings
 
 
@@ -97,3 +108,112 @@ def test_a_result_from_a_forgotten_claim_changes_no_log_that_is_fixed(it: House)
     it.conn.delete(queues.queue_key(queues.REPAIR))
     it.settle()
     assert it.entry("run-1")["ending"] == "cancelled"
+
+
+class Watched(RepairWorker):
+    """A repair worker that forks nothing: it notes which claims it would make repairs for."""
+
+    begun: list[str]
+
+    def _execute(self, job: Job, queue: Queue, claimed: Held) -> None:
+        self.begun.append(claimed.commit_id)
+
+
+@pytest.fixture
+def worker(it: House, server: Server) -> Iterator[Watched]:
+    chosen = replace(it.service.settings, redis_url=server.url)
+    watched = Watched(Service(it.conn, chosen, "watched"))
+    watched.begun = []
+    kept = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+    watched._install_signal_handlers()
+    yield watched
+    for signum, handler in kept.items():
+        signal.signal(signum, handler)
+
+
+def next_job(it: House) -> tuple[SafeJob, SafeQueue]:
+    waiting(it)
+    [job_id] = it.conn.lrange(queues.queue_key(queues.REPAIR), 0, -1)
+    return SafeJob.fetch(job_id.decode(), connection=it.conn), SafeQueue(queues.REPAIR, connection=it.conn)
+
+
+def test_a_claim_whose_reply_came_after_its_lease_begins_no_repair(
+    it: House, worker: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, queue = next_job(it)
+    late = 0.0
+
+    def slow_claim(service: Service, run_id: str, version: int) -> Held | None:
+        nonlocal late
+        held = claim(service, run_id, version)
+        late = 60.0
+        it.conn.zadd(keys.AGENDA, {"run-1": 0})
+        it.control._tend()  # the janitor takes the claim away meanwhile
+        return held
+
+    clock = time.monotonic
+    monkeypatch.setattr(leases.time, "monotonic", lambda: clock() + late)
+    monkeypatch.setattr(repair_worker, "claim", slow_claim)
+    worker.execute_job(job, queue)
+    assert worker.begun == []
+    assert it.events("run-1")[-1] == "repair_lost"
+
+
+def test_a_claim_whose_reply_was_late_is_renewed_before_its_repair_begins(
+    it: House, worker: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, queue = next_job(it)
+    late = 0.0
+
+    def slow_claim(service: Service, run_id: str, version: int) -> Held | None:
+        nonlocal late
+        held = claim(service, run_id, version)
+        late = 12.0
+        it.conn.zadd(keys.AGENDA, {"run-1": 5})
+        return held
+
+    clock = time.monotonic
+    monkeypatch.setattr(leases.time, "monotonic", lambda: clock() + late)
+    monkeypatch.setattr(repair_worker, "claim", slow_claim)
+    worker.execute_job(job, queue)
+    assert len(worker.begun) == 1
+    assert it.conn.zscore(keys.AGENDA, "run-1") > 5
+
+
+def test_a_signal_during_the_claim_leaves_no_claim_without_its_repair(
+    it: House, worker: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, queue = next_job(it)
+
+    def interrupted_claim(service: Service, run_id: str, version: int) -> Held | None:
+        held = claim(service, run_id, version)
+        signal.raise_signal(signal.SIGTERM)
+        return held
+
+    monkeypatch.setattr(repair_worker, "claim", interrupted_claim)
+    worker.execute_job(job, queue)
+    assert len(worker.begun) == 1
+    assert worker._stop_requested
+
+
+def test_a_server_that_hangs_holds_no_look_at_the_lease_up(
+    it: House, worker: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, queue = next_job(it)
+    worker.execute_job(job, queue)
+    late, clock = 0.0, time.monotonic
+    monkeypatch.setattr(leases.time, "monotonic", lambda: clock() + late)
+    ended: list[bool] = []
+    monkeypatch.setattr(worker, "_kill_all", lambda: ended.append(True))
+    # The renewal goes through, and then RQ's own heartbeat meets a server that has just stopped to answer.
+    monkeypatch.setattr(Worker, "maintain_heartbeats", lambda *_: threading.Event().wait())
+    late = 12.0
+    worker.maintain_heartbeats(job, worker.prepare_execution(job))
+    assert ended == []
+    monkeypatch.setattr(it.service.ledger.__class__, "renew", lambda *_: threading.Event().wait())
+    late = 23.0
+    worker.maintain_heartbeats(job, worker.prepare_execution(job))
+    assert ended == []
+    late = 40.0
+    worker.maintain_heartbeats(job, worker.prepare_execution(job))
+    assert ended == [True]

@@ -7,13 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import redis
 
-from heald_worker import keys
+from heald_worker import keys, queues
 from heald_worker.records import decode_log
+from heald_worker.repair_worker import SAME_SIGNAL
 from support.processes import lives
 from support.server import Server
 from support.service import report
@@ -242,3 +244,116 @@ def test_rq_and_heald_see_the_workers(shop: Shop) -> None:
         (shop.folder / "go").touch()
         shop.until_ended("run-1")
     assert heald("workers", env=shop.env, cwd=shop.folder).returncode == 1
+
+
+def test_garbage_in_rq_s_keys_stops_no_worker(shop: Shop) -> None:
+    shop.configure(MARK)
+    for queue in queues.QUEUES:
+        shop.conn.zadd(f"rq:wip:{queue}", {b"\xff": 0, "a:b:c": 0, "no-such-job": 0})
+        shop.conn.set(f"rq:failed:{queue}", "no sorted set")
+        shop.conn.sadd(f"rq:workers:{queue}", b"\xff")
+        shop.conn.rpush(f"rq:queue:{queue}", b"\xff", "a b", "no-such-job", "broken")
+    shop.conn.set("rq:wip:heald-record", "no sorted set")
+    shop.conn.set("rq:job:broken", "no hash")
+    shop.conn.sadd("rq:rl-keys", b"\xff")
+    shop.conn.sadd("rq:groups", b"\xff")
+    shop.push(report("run-1"))
+    with shop.worker("--burst") as worker:
+        assert worker.wait() == 0, worker.said()
+        assert "another is started" not in worker.said()
+    assert set(shop.logs()) == {"run-1"}
+    assert not shop.conn.keys("rq:queue:*")
+
+
+def test_a_job_in_hand_has_a_life(shop: Shop) -> None:
+    shop.configure(HANG)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one"):
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        [job] = shop.conn.keys("rq:job:*")
+        assert shop.conn.ttl(job) > 0
+        (shop.folder / "go").touch()
+        shop.until_ended("run-1")
+
+
+PYTHON = """
+[timing]
+lease = {lease}
+renewal = 1
+resend_first = 0.2
+resend_most = 1
+stop_grace = 60
+[repairs.patch_forward]
+kind = "python"
+call = "repair:mend"
+time_limit = {limit}
+"""
+STUBBORN = """
+import os, time
+def mend(order):
+    open("marks", "a").write(order.idempotency_key + "\\n")
+    while not os.path.exists("go"):
+        try:
+            time.sleep(0.05)
+        except BaseException:
+            pass
+"""
+
+
+def python_repair(shop: Shop, script: str, *, limit: float, lease: float = 30) -> None:
+    """Patch-forward calls `mend` of this script, in the repair process."""
+    (shop.folder / "repair.py").write_text(script)
+    (shop.folder / "heald.toml").write_text(PYTHON.format(lease=lease, limit=limit))
+    shop.env["PYTHONPATH"] = str(shop.folder)
+
+
+def test_a_function_that_nothing_interrupts_ends_with_its_process_before_its_lease(shop: Shop) -> None:
+    python_repair(shop, STUBBORN, limit=1, lease=5)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"):
+        with shop.worker("--role", "repairs", name="one") as one:
+            until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+            until(lambda: one.popen.poll() is not None, "the process has ended")
+            assert "repair_lost" not in shop.events("run-1")
+        (shop.folder / "go").touch()
+        with shop.worker("--role", "repairs", name="two"):
+            shop.until_ended("run-1")
+    assert shop.events("run-1").count("repair_lost") == 1
+
+
+def test_a_function_in_hand_is_seen_and_a_second_signal_gives_it_back(shop: Shop) -> None:
+    script = STUBBORN.replace("except BaseException:\n            pass", "finally:\n            pass")
+    python_repair(shop, script, limit=600)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"):
+        with shop.worker("--role", "repairs", name="one") as one:
+            until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+            [known] = shop.conn.smembers("rq:workers:heald-repair")
+            assert shop.conn.ttl(known) > 600
+            one.popen.send_signal(signal.SIGTERM)
+            first = time.monotonic()
+            until(lambda: time.monotonic() - first > 1.5 * SAME_SIGNAL, "the next signal is a second one")
+            one.popen.send_signal(signal.SIGTERM)
+            assert one.wait() == 0, one.said()
+        assert shop.events("run-1")[-1] == "repair_returned"
+        (shop.folder / "go").touch()
+        with shop.worker("--role", "repairs", name="two"):
+            shop.until_ended("run-1")
+    assert decode_log(shop.logs()["run-1"]).outcome == "recovered"
+
+
+def test_a_stop_command_of_rq_s_tools_ends_no_process_that_makes_a_repair_itself(shop: Shop) -> None:
+    python_repair(shop, STUBBORN, limit=600)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        [known] = shop.conn.smembers("rq:workers:heald-repair")
+        [job] = shop.conn.keys("rq:job:*")
+        name = known.decode().removeprefix("rq:worker:")
+        command = {"command": "stop-job", "job_id": job.decode().removeprefix("rq:job:")}
+        assert shop.conn.publish(f"rq:pubsub:{name}", json.dumps(command)) == 1
+        shop.conn.publish(f"rq:pubsub:{name}", json.dumps(command))  # was taken when the first has been worked off
+        (shop.folder / "go").touch()
+        shop.until_ended("run-1")
+        assert one.popen.poll() is None
+    assert shop.events("run-1").count("repair_ended") == 1

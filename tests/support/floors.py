@@ -16,10 +16,10 @@ ROOTS = ("producer", "worker")
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("core", "core.*", "strict_json"),
     ("records", "keys", "playbook", "policies", "config", "config_*"),
-    ("artifacts", "artifact_*", "ledger", "streams", "patience", "groups", "letters", "views"),
+    ("artifacts", "artifact_*", "ledger", "packing", "streams", "patience", "groups", "letters", "views"),
     ("service", "queues", "repairs", "repairs.*", "notices", "webhook"),
-    ("jobs", "intake", "agenda", "control", "moves", "decisions", "repairing", "notifying", "history"),
-    ("workers", "supervisor"),
+    ("jobs", "intake", "agenda", "control", "leases", "moves", "decisions", "repairing", "notifying", "history"),
+    ("workers", "repair_worker", "supervisor", "upkeep"),
     ("cli", "cli.*", "__main__"),
 )
 """Modules of `heald_worker`, from the ground up. `heald_producer` may be imported from every floor but the core's."""

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import heald_producer
 import heald_worker
-from heald_worker.core.instant import Instant
+from heald_producer.push import push
 
 
 def push_one() -> int:
     signal = heald_producer.FailureSignal(stage="unit", message="tests/test_a.py::test_b failed", exit_code=1)
-    return heald_producer.push(heald_producer.FailureReport(run_id="run-1", signal=signal)).sent
+    return push(heald_producer.FailureReport(run_id="run-1", signal=signal)).sent
 
 
 def recover(folder: Path) -> Path:
@@ -25,7 +25,7 @@ def recover(folder: Path) -> Path:
         heald_producer.FailureSignal("test", "red"),
         heald_worker.RecoveryPolicy(),
         apply,
-        now=Instant(0),
+        now=heald_worker.Instant(0),
     )
     summary: str = heald_worker.recovery_log_to_memory_fields(log).summary
     print(summary, heald_worker.check_regression(log.initial_failure, [log]).recommendation)

@@ -18,8 +18,8 @@ import yaml
 from heald_producer import capture
 from heald_worker.cli.verbs import VERBS, heald
 from heald_worker.config import Timing, load_settings
+from heald_worker.repair_worker import HORSE_PATIENCE
 from heald_worker.supervisor import LAST_PATIENCE
-from heald_worker.workers import HORSE_PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

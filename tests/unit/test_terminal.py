@@ -137,7 +137,7 @@ def test_output_is_shown_byte_by_byte_as_without_heald(on_terminal: OnTerminal) 
 
 
 def test_a_new_size_is_passed_on(on_terminal: OnTerminal) -> None:
-    code = ("import os, signal\n"
+    code = ("import os, signal, time\n"
             "def show(*_): print('size', os.get_terminal_size(1).columns, flush=True)\n"
             "signal.signal(signal.SIGWINCH, show)\nshow()\n"
             "while True: time.sleep(0.01)")  # fmt: skip

@@ -10,6 +10,7 @@ from heald_producer import __version__
 TYPE_CHECKING = False  # type checkers read it as true; importing it from `typing` would take milliseconds
 if TYPE_CHECKING:
     from heald_worker.artifacts import read_recovery_artifact, write_recovery_artifact
+    from heald_worker.core.instant import Instant
     from heald_worker.core.log import (
         RecoveryAttemptResult,
         RecoveryDecision,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "FailureClass": "core.taxonomy",
+    "Instant": "core.instant",
     "RecoveryAction": "core.policy",
     "RecoveryAttemptResult": "core.log",
     "RecoveryDecision": "core.log",
@@ -41,6 +43,7 @@ _HOMES = {
 
 __all__ = [
     "FailureClass",
+    "Instant",
     "RecoveryAction",
     "RecoveryAttemptResult",
     "RecoveryDecision",

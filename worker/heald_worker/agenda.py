@@ -68,7 +68,7 @@ def _bring_up(service: Service, entry: Due, held: Held | UnreadableRun | None, n
         elif job := job_for(service, held.run, held.version, now):
             verdict = service.ledger.resend(entry.member, held.version, job)
             if verdict == "sent":
-                log.info("run %s was due: its nudge was sent again", entry.member)
+                log.info("run %s was due: its nudge was sent", entry.member)
     except (redis.ConnectionError, redis.TimeoutError):
         raise  # the server's trouble, not this run's
     except Exception as error:

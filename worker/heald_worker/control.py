@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Event, Thread
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 import msgspec
@@ -17,9 +20,12 @@ from heald_worker.agenda import tend
 from heald_worker.decisions import Nudged
 from heald_worker.intake import new_token, take_in
 from heald_worker.notifying import notify
+from heald_worker.packing import unpack
 from heald_worker.service import Service, log, rq_time
 
 BATCH = 256
+LANES = 3
+"""Batches of different kinds that are under way at once: records, decisions, intake."""
 NOTICES_AT_ONCE = 4
 JANITOR_BUSY, JANITOR_IDLE = 0.5, 5.0
 """Seconds until the janitor's next round: after a turn that did something, and at most."""
@@ -55,6 +61,8 @@ class Control:
     def __init__(self, service: Service, wake: Callable[[], None] = lambda: None) -> None:
         self.service, self._wake = service, wake
         self.jobs_done = 0
+        self._counting = Lock()
+        self._lanes = ThreadPoolExecutor(LANES - 1, thread_name_prefix="heald-lane")
         self._notices = ThreadPoolExecutor(NOTICES_AT_ONCE, thread_name_prefix="heald-notice")
         self._telling: set[Future[None]] = set()
         self._janitor_due = 0.0
@@ -67,9 +75,7 @@ class Control:
         if backlog.paused:
             return backlog
         busy = self._tend()
-        busy |= self._take_in(backlog)
-        busy |= self._work_off(queues.DECIDE, backlog.decide, BATCH)
-        busy |= self._work_off(queues.RECORD, backlog.record, BATCH)
+        busy |= self._side_by_side(self._batches(backlog))
         busy |= self._work_off(queues.ESCALATE, backlog.escalate, NOTICES_AT_ONCE - len(self._telling))
         if not busy:
             return backlog
@@ -104,21 +110,49 @@ class Control:
             except TimeoutError:
                 log.warning("a notice is still under way; it is ended, and another worker will try it again")
         self._closing = True
+        self._lanes.shutdown(wait=False, cancel_futures=True)
         self._notices.shutdown(wait=False, cancel_futures=True)
 
     def waits_for(self, backlog: Backlog) -> tuple[str, ...]:
         """The lists whose next entry this process would take."""
         lists = [queues.queue_key(queues.DECIDE), queues.queue_key(queues.RECORD)]
-        if backlog.open_nudges < self.service.settings.limits.open_nudges:
+        if self._has_room(backlog):
             lists.append(keys.INBOX)
         if len(self._telling) < NOTICES_AT_ONCE:
             lists.append(queues.queue_key(queues.ESCALATE))
         return tuple(lists)
 
+    def _batches(self, backlog: Backlog) -> list[Callable[[], bool]]:
+        """What there is to do, a batch of each kind."""
+        work = (
+            (backlog.record, partial(self._work_off, queues.RECORD, backlog.record, BATCH)),
+            (backlog.decide, partial(self._work_off, queues.DECIDE, backlog.decide, BATCH)),
+            (backlog.inbox, partial(self._take_in, backlog)),
+        )
+        return [batch for waiting, batch in work if waiting]
+
+    def _side_by_side(self, batches: Sequence[Callable[[], bool]]) -> bool:
+        """Work some batches off at once, the first one in this thread: the server commits one while this process thinks
+        about the next. Returns whether anything was done.
+        """
+        if not batches:
+            return False
+        others = [self._lanes.submit(batch) for batch in batches[1:]]
+        try:
+            busy = batches[0]()
+        finally:
+            wait(others)
+        return any([busy, *(other.result() for other in others)])
+
     def _take_in(self, backlog: Backlog) -> bool:
-        if not backlog.inbox or backlog.open_nudges >= self.service.settings.limits.open_nudges:
+        if not backlog.inbox or not self._has_room(backlog):
             return False
         return take_in(self.service, new_token()) > 0
+
+    def _has_room(self, backlog: Backlog) -> bool:
+        """Whether more runs are to be opened: what was begun goes first, and the inbox is the place to wait."""
+        begun = backlog.decide + backlog.record
+        return begun < 2 * BATCH and backlog.open_nudges < self.service.settings.limits.open_nudges
 
     def _tend(self) -> bool:
         if time.monotonic() < self._janitor_due:
@@ -140,7 +174,8 @@ class Control:
         else:
             for nudge in nudges:
                 self._tell(nudge)
-        self.jobs_done += len(nudges)
+        with self._counting:
+            self.jobs_done += len(nudges)
         return True
 
     def _tell(self, nudge: Nudged) -> None:
@@ -150,7 +185,7 @@ class Control:
 
     def _take(self, queue: str, most: int) -> list[Nudged]:
         execution = os.urandom(6).hex()
-        flat = self.service.ledger.scripts["take"](
+        packed = self.service.ledger.scripts["take"](
             keys=[queues.queue_key(queue), queues.started_key(queue), keys.PAUSED],
             args=[
                 most,
@@ -162,12 +197,13 @@ class Control:
             ],
         )
         nudges = {}
+        flat = unpack(packed)
         for job_id, data in zip(flat[::2], flat[1::2], strict=True):
             try:
-                call = queues.decode_call(data)
+                call = queues.decode_call(data or b"")
             except msgspec.MsgspecError as error:
                 log.error("job %s on %s is not one of heald's and was dropped: %s", ascii(job_id), queue, error)
-                self.service.client.delete(queues.job_key("").encode() + job_id)
+                self.service.client.delete(queues.job_key("").encode() + (job_id or b""))
                 continue
             nudge = decisions.nudged(queue, call.run_id, call.version, execution)
             nudges[keys.fold(call.run_id), call.version] = nudge
@@ -190,7 +226,7 @@ class Bell:
 
     def __init__(self, client: redis.Redis, lists: tuple[str, ...]) -> None:
         self._client = client
-        self._rang = Event()
+        self._rang: SimpleQueue[None] = SimpleQueue()  # unlike an event, safe to ring from a signal handler
         self._armed = {name: Event() for name in lists}
         for name in lists:
             Thread(target=self._listen, args=(name,), name=f"bell {name}", daemon=True).start()
@@ -199,12 +235,14 @@ class Bell:
         """Return when one of these lists is not empty, `ring` is called, or the time is over."""
         for name in lists:
             self._armed[name].set()
-        self._rang.wait(seconds)
-        self._rang.clear()
+        with contextlib.suppress(Empty):
+            self._rang.get(timeout=seconds)
+        for _ in range(self._rang.qsize()):
+            self._rang.get_nowait()
 
     def ring(self) -> None:
-        """Wake whoever waits."""
-        self._rang.set()
+        """Wake whoever waits. A signal handler may do this at any moment."""
+        self._rang.put(None)
 
     def _listen(self, name: str) -> None:
         armed = self._armed[name]
@@ -216,4 +254,4 @@ class Bell:
             except redis.RedisError:
                 time.sleep(1)
             armed.clear()
-            self._rang.set()
+            self.ring()

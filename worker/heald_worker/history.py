@@ -37,24 +37,33 @@ class Past(NamedTuple):
     generation: int = 0
 
 
+History = tuple[RegressionCheck | None, RecoveryAction | None]
+"""A check, and the action that the newest prior run ended with."""
+
+NO_HISTORY: History = (None, None)
+
 _decode_priors = msgspec.json.Decoder(list[tuple[str, RecoveryOutcome, str, str]]).decode
 
 
 def look_back(service: Service, reports: Sequence[FailureReport | Exception]) -> tuple[Instant, list[Past]]:
     """The server's time and the past of each report, in one round trip for the whole batch."""
     pipe = service.client.pipeline(transaction=False)
+    indexes = [prior_key_of(service, report) if isinstance(report, FailureReport) else "" for report in reports]
+    asked = sorted({*indexes} - {""})
     pipe.time()
+    if asked:
+        pipe.mget(asked)
     for report in reports:
-        if isinstance(report, FailureReport):
-            if index := prior_key_of(service, report):
-                pipe.get(index)
-            if parent := report.context.parent_run:
-                pipe.hget(keys.run(parent), "s")
-                pipe.get(keys.tombstone(parent))
+        if isinstance(report, FailureReport) and (parent := report.context.parent_run):
+            pipe.hget(keys.run(parent), "s")
+            pipe.get(keys.tombstone(parent))
     (seconds, micros), *replies = pipe.execute(raise_on_error=False)
-    now, answers = Instant(int(seconds), int(micros) * 1000), iter(replies)
+    now = Instant(int(seconds), int(micros) * 1000)
+    history = _histories(service, asked, replies.pop(0) if asked else [], now)
+    answers = iter(replies)
     return now, [
-        _past(service, report, answers, now) if isinstance(report, FailureReport) else Past() for report in reports
+        _past(service, report, history.get(index, NO_HISTORY), answers) if isinstance(report, FailureReport) else Past()
+        for report, index in zip(reports, indexes, strict=True)
     ]
 
 
@@ -66,17 +75,23 @@ def prior_key_of(service: Service, report: FailureReport) -> str:
     return keys.prior(report.context.repository, failure_class, report.signal.stage)
 
 
-def _past(service: Service, report: FailureReport, answers: Iterator[object], now: Instant) -> Past:
-    regression, action, generation = None, None, 0
-    if prior_key_of(service, report):
-        regression, action = _regression(next(answers), now, service.settings.retention.regression_window)
+def _histories(service: Service, asked: Sequence[str], stored: object, now: Instant) -> dict[str, History]:
+    """What stands behind each index that was asked."""
+    if not isinstance(stored, list):
+        log.error("the regression index cannot be read: %s", stored)
+        stored = [None] * len(asked)
+    window = service.settings.retention.regression_window
+    return {index: _regression(rows, now, window) for index, rows in zip(asked, stored, strict=True)}
+
+
+def _past(service: Service, report: FailureReport, history: History, answers: Iterator[object]) -> Past:
+    (regression, action), generation = history, 0
     if parent := report.context.parent_run:
         generation = 1 + _generation(parent, next(answers), next(answers))
     return Past(regression, _advice(service, regression, action, generation), generation)
 
 
-def _regression(stored: object, now: Instant, window: float) -> tuple[RegressionCheck, RecoveryAction | None]:
-    """The check, and the action that the newest prior run ended with."""
+def _regression(stored: object, now: Instant, window: float) -> History:
     if not isinstance(stored, bytes):
         return NO_REGRESSION, None
     try:

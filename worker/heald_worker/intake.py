@@ -16,8 +16,9 @@ from heald_worker import keys
 from heald_worker.core.instant import Instant, parse_instant
 from heald_worker.core.recovery import open_recovery
 from heald_worker.history import Past, look_back
-from heald_worker.ledger import Run, blob, encode_facts, encode_run, new_commit_id, pack
+from heald_worker.ledger import Run, encode_facts, encode_run, new_commit_id
 from heald_worker.moves import job_for, wait_for
+from heald_worker.packing import JobPacker, blob, pack, unpack
 from heald_worker.policies import choose_policy
 from heald_worker.service import Service, log, milliseconds
 
@@ -49,27 +50,30 @@ def take_in(service: Service, token: str) -> int:
     """
     limits = service.settings.limits
     member = keys.INTAKE_MEMBER + token
-    reports, lengths = service.ledger.scripts["intake_take"](
+    packed = service.ledger.scripts["intake_take"](
         keys=[keys.INBOX, keys.intake(token), keys.AGENDA, keys.PAUSED],
         args=[member, limits.intake_reports, limits.intake_bytes, MAX_REPORT_BYTES, INTAKE_LEASE_MS],
     )
-    if not reports:
+    flat = unpack(packed)
+    if not flat:
         return 0
-    arrived = [_arrive(raw, length) for raw, length in zip(reports, lengths, strict=True)]
+    reports, lengths = flat[: len(flat) // 2], flat[len(flat) // 2 :]
+    arrived = [_arrive(raw or b"", int(length or 0)) for raw, length in zip(reports, lengths, strict=True)]
     now, pasts = look_back(service, [each.report for each in arrived])
-    items = [_item(service, each, past, now) for each, past in zip(arrived, pasts, strict=True)]
+    jobs = JobPacker()
+    items = [_item(service, each, past, now, jobs) for each, past in zip(arrived, pasts, strict=True)]
     verdicts = service.ledger.scripts["intake_commit"](
         keys=[keys.intake(token), keys.AGENDA, keys.EVENTS, keys.DEAD, keys.STATS],
         args=[
             member,
-            pack(items),
+            pack([items, jobs.shared]),
             milliseconds(service.settings.retention.events),
             limits.dead_letters,
             keys.RUN_PREFIX,
             keys.TOMBSTONE_PREFIX,
         ],
     )
-    refused = sum(verdict in (b"dead", b"run_id_conflict") for verdict in verdicts)
+    refused = sum(verdict in (b"dead", b"run_id_conflict") for verdict in verdicts.split(b"\n"))
     if refused:
         log.warning("%d of %d reports became dead letters; see `heald dead list`", refused, len(reports))
     return len(reports)
@@ -85,7 +89,7 @@ def _arrive(raw: bytes, length: int) -> Arrived:
         return Arrived(raw, length, poison)
 
 
-def _item(service: Service, arrived: Arrived, past: Past, now: Instant) -> list[object]:
+def _item(service: Service, arrived: Arrived, past: Past, now: Instant, jobs: JobPacker) -> list[object]:
     """One report as the commit script takes it: a run to create, or a dead letter."""
     report = arrived.report
     if isinstance(report, PoisonReport):
@@ -99,7 +103,6 @@ def _item(service: Service, arrived: Arrived, past: Past, now: Instant) -> list[
     wait = wait_for(service, run)
     job = job_for(service, run, 1, now)
     facts = {"stage": report.signal.stage, "policy": run.policy_name, "reason": run.policy_reason}
-    conflict = "the run id is taken by another report"
     return [
         "run",
         keys.fold(report.run_id),
@@ -108,8 +111,8 @@ def _item(service: Service, arrived: Arrived, past: Past, now: Instant) -> list[
         blob(encode_run(run)),
         wait.due_ms,
         blob(encode_facts(facts)),
-        job,
-        _dead_letter(arrived, "run_id_conflict", conflict, report.run_id, arrived.raw),
+        jobs.pack(job) if job else False,
+        report.run_id,
     ]
 
 

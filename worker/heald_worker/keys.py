@@ -30,7 +30,7 @@ PAUSED = "heald:paused"
 """String: set while nothing new is to be begun; its value tells who paused and why."""
 
 STATS = "heald:stats"
-"""Hash: counters since the server's keys were made: received, accepted, duplicate, dead, ended by ending."""
+"""Hash: counters since the server's keys were made: `accepted`, `duplicate`, `dead`, `ended_<ending>`."""
 
 INTAKE_PREFIX = "heald:intake:"
 RUN_PREFIX = "heald:run:"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import redis
@@ -23,6 +23,7 @@ from heald_worker.core.instant import Instant
 from heald_worker.core.recovery import Announce, Recovery
 from heald_worker.core.regression import RegressionCheck
 from heald_worker.core.taxonomy import TaxonomyRef
+from heald_worker.packing import Job, JobPacker, blob, pack, unpack
 
 STATE_FORMAT = 1
 
@@ -83,16 +84,6 @@ class UnreadableRun(Exception):
         super().__init__(f"run {run_id}: {problem}")
 
 
-class Job(NamedTuple):
-    """One RQ job as the scripts write it: `queues.nudge_job` builds it."""
-
-    queue_key: str
-    job_key: str
-    job_id: str
-    life: int
-    fields: Sequence[str | int]
-
-
 class Finished(NamedTuple):
     """A job that the commit makes superfluous: its hash, the started registry, and its mark there."""
 
@@ -138,8 +129,6 @@ class Due(NamedTuple):
 
 _encode_state = msgspec.json.Encoder().encode
 _decode_run = msgspec.json.Decoder(Run).decode
-pack = msgspec.msgpack.Encoder().encode
-"""A script's arguments as msgpack, which Lua unpacks in C; wrap bytes in `blob` first."""
 _encode_facts = msgspec.json.Encoder().encode
 
 
@@ -201,13 +190,11 @@ class Ledger:
 
     def load(self, run_ids: Sequence[str]) -> tuple[Instant, list[Held | UnreadableRun | None]]:
         """The server's time and each run, in one round trip; None for a run that is not open."""
-        pipe = self.client.pipeline(transaction=False)
-        pipe.time()
-        for run_id in run_ids:
-            pipe.hmget(keys.run(run_id), "v", "s", "d", "c")
-        (seconds, micros), *rows = pipe.execute(raise_on_error=False)
-        now = Instant(int(seconds), int(micros) * 1000)
-        return now, [_held(run_id, row) for run_id, row in zip(run_ids, rows, strict=True)]
+        folded = [keys.fold(run_id) for run_id in run_ids]
+        seconds, micros, *cells = unpack(self.scripts["load"](args=[keys.RUN_PREFIX, pack(folded)]))
+        now = Instant(int(seconds or 0), int(micros or 0) * 1000)
+        rows = zip(*[iter(cells)] * 4, strict=True)
+        return now, [_held(run_id, *row) for run_id, row in zip(run_ids, rows, strict=True)]
 
     def commit(self, moves: Sequence[Move]) -> list[str]:
         """Commit each move behind its fence, in one round trip.
@@ -221,7 +208,7 @@ class Ledger:
         answers = self.scripts["commit"](
             keys=[keys.AGENDA, keys.EVENTS, keys.RECOVERIES, keys.STATS, keys.PARKED],
             args=[
-                pack([_packed(move) for move in moves]),
+                pack(_packed_batch(moves)),
                 spans.events,
                 spans.recoveries,
                 spans.tombstones,
@@ -230,7 +217,7 @@ class Ledger:
                 keys.TOMBSTONE_PREFIX,
             ],
         )
-        return [answer.decode() for answer in answers]
+        return str(answers.decode()).split("\n")
 
     def due(self, most: int, first_ms: int, longest_ms: int) -> tuple[int, list[Due]]:
         """Milliseconds until the next entry is due (-1: the agenda is empty), and what is due now."""
@@ -267,22 +254,16 @@ class Ledger:
         return bool(answer)
 
 
-def blob(data: bytes) -> msgspec.Raw:
-    """Bytes for `pack`: Lua's cmsgpack knows no binary type, but its strings hold any bytes."""
-    return msgspec.Raw(b"\xdb" + len(data).to_bytes(4, "big") + data)
-
-
 def encode_facts(facts: Mapping[str, object]) -> bytes:
     """An event's facts as JSON."""
     return _encode_facts(facts)
 
 
-def _held(run_id: str, row: Any) -> Held | UnreadableRun | None:
-    if isinstance(row, redis.RedisError):
-        return UnreadableRun(run_id, -1, str(row))
-    version, state, digest, commit_id = row
+def _held(
+    run_id: str, version: bytes | None, state: bytes | None, digest: bytes | None, commit_id: bytes | None
+) -> Held | UnreadableRun | None:
     if version is None:
-        return None
+        return UnreadableRun(run_id, -1, state.decode()) if state else None
     try:
         run = decode_run(run_id, int(version), state or b"")
         return Held(run, int(version), (commit_id or b"").decode(), (digest or b"").decode())
@@ -292,7 +273,13 @@ def _held(run_id: str, row: Any) -> Held | UnreadableRun | None:
         return UnreadableRun(run_id, -1, f"its hash cannot be read: {error}")
 
 
-def _packed(move: Move) -> list[object]:
+def _packed_batch(moves: Sequence[Move]) -> list[object]:
+    jobs = JobPacker()
+    packed = [_packed(move, jobs) for move in moves]
+    return [packed, jobs.shared]
+
+
+def _packed(move: Move, jobs: JobPacker) -> list[object]:
     return [
         keys.fold(move.run_id),
         move.version,
@@ -301,7 +288,7 @@ def _packed(move: Move) -> list[object]:
         blob(move.state),
         move.due_ms,
         [(announce.kind, blob(encode_facts(announce.facts))) for announce in move.announces],
-        move.job or False,
+        jobs.pack(move.job) if move.job else False,
         move.finished or False,
         move.completion or False,
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -15,14 +16,13 @@ from heald_worker.ledger import (
     Completion,
     Finished,
     Held,
-    Job,
     Move,
     Run,
-    blob,
     encode_facts,
     encode_run,
     new_commit_id,
 )
+from heald_worker.packing import Job, blob
 from heald_worker.playbook import CommandRepair, PythonRepair, Repair
 from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.service import Service, milliseconds, rq_time
@@ -80,16 +80,16 @@ def job_for(service: Service, run: Run, version: int, now: Instant) -> Job | Non
     if nudge.job == "repair":
         repair = service.repair_for(run.recovery, run.dry_run)
         queue = queues.REPAIR if service.starts_something(repair) else queues.RECORD
-        return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now), _job_timeout(service, repair))
+        return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now), job_timeout(service, repair))
     queue = queues.DECIDE if nudge.job == "decide" else queues.ESCALATE
     return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now))
 
 
-def _job_timeout(service: Service, repair: Repair | None) -> float:
+def job_timeout(service: Service, repair: Repair | None) -> int:
     """Seconds RQ lets a repair's job run: beyond the repair's own limit, which is to end it first."""
     if not isinstance(repair, CommandRepair | PythonRepair):
         return queues.JOB_TIMEOUT
-    return repair.time_limit + service.settings.timing.stop_grace + queues.JOB_TIMEOUT
+    return math.ceil(repair.time_limit + service.settings.timing.stop_grace) + queues.JOB_TIMEOUT
 
 
 def move_for(

@@ -6,6 +6,7 @@ import logging
 import tempfile
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import redis
@@ -94,6 +95,7 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
+@lru_cache(maxsize=4)
 def rq_time(now: Instant) -> str:
     """A point in time in RQ's text form."""
     return datetime.fromtimestamp(now.seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{now.nanos // 1000:06d}Z"

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 import click
 from redis import Redis
 
-from heald_worker.cli.common import Output, Problem, connect, server_options
+from heald_producer.connection import safe_url
+from heald_worker.cli.common import Output, Problem, connect, server_name, server_options
+from heald_worker.core.policy import RecoveryAction
+from heald_worker.supervisor import SUPERVISED
 
 if TYPE_CHECKING:
     from heald_worker.config import Settings
@@ -57,10 +60,29 @@ def worker(settings: Settings, output: Output, repairs: int, role: str, burst: b
     _check_playbook(settings)
     if role != "repairs":
         _prepare_artifacts(settings.artifacts)
+    if SUPERVISED not in os.environ:
+        _introduce(settings, role, repairs)
     if role == "all":
         return _supervise(settings, repairs, burst)
     _tie_to_supervisor()
     return _serve(settings, client, role, burst)
+
+
+def _introduce(settings: Settings, role: str, repairs: int) -> None:
+    """Say at the start what this worker works with, and which decisions it could not act on."""
+    roles = {"all": f"control, {repairs} repair processes", "control": "control", "repairs": "one repair process"}
+    log = logging.getLogger("heald")
+    server = safe_url(server_name(settings))
+    log.info("heald works for %s (%s), artifacts in %s", server, roles[role], settings.artifacts)
+    if settings.dry_run:
+        log.info("dry run: decisions are made and recorded, nothing is repaired")
+        return
+    repaired = {RecoveryAction.ESCALATE, *settings.playbook.repairs}
+    missing = [action for action in RecoveryAction if action not in repaired]
+    if missing:
+        log.warning(
+            "no repair is configured for %s: such attempts fail; see [repairs] in heald.toml", ", ".join(missing)
+        )
 
 
 def _supervise(settings: Settings, repairs: int, burst: bool) -> int:
@@ -82,8 +104,9 @@ def _supervise(settings: Settings, repairs: int, burst: bool) -> int:
 
 
 def _serve(settings: Settings, client: Redis, role: str, burst: bool) -> int:
+    from heald_worker.repair_worker import RepairWorker
     from heald_worker.service import Service
-    from heald_worker.workers import ControlWorker, RepairWorker
+    from heald_worker.workers import ControlWorker
 
     service = Service(client, settings, _worker_name(role))
     work = ControlWorker if role == "control" else RepairWorker
@@ -108,7 +131,6 @@ def _log_to_stderr() -> None:
 
 def _tie_to_supervisor() -> None:
     from heald_worker.repairs.process import tie_to_parent
-    from heald_worker.supervisor import SUPERVISED
 
     supervisor = os.environ.pop(SUPERVISED, "")
     if supervisor:

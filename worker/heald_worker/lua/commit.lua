@@ -1,20 +1,22 @@
 -- Commit a batch of moves, each behind its run's version fence.
 --
 -- KEYS  1 agenda   2 events   3 recoveries   4 stats   5 parked runs
--- ARGV  1 moves (msgpack)   2 oldest event to keep (ms of age)   3 oldest recovery to keep (ms of age)
---       4 tombstone's life (ms)   5 regression window (ms)   6 run prefix   7 tombstone prefix
+-- ARGV  1 msgpack of { moves, fields that jobs share {{field, value...}...} }   2 oldest event to keep (ms of age)
+--       3 oldest recovery to keep (ms of age)   4 tombstone's life (ms)   5 regression window (ms)   6 run prefix
+--       7 tombstone prefix
 -- A move: { 1 folded run id, 2 expected version, 3 id of the commit that made it, 4 commit id, 5 state, 6 due in ms,
 --           7 announces {{kind, facts}...},
---           8 job {queue key, job key, job id, life in s, {field, value...}} or false,
+--           8 job {queue key, job key, job id, life in s, data, description, number of its shared fields} or false,
 --           9 finished job {job key, started registry, member} or false,
 --           10 ended {recovery fields {...}, tombstone head, generation, prior key, evaluated at (us), outcome, ending,
 --             last action} or false }
--- Answers, per move: 'committed', 'already_mine' (this very commit went through, its reply was lost), 'moved' (somebody
--- was faster), or 'error: ...' (nothing was written). Lua does not roll back: types are checked before any write, and the
--- state goes first. A follow-up that fails leaves the run due now, so the janitor sees it.
+-- Answers a line per move: 'committed', 'already_mine' (this very commit went through, its reply was lost), 'moved'
+-- (somebody was faster), or 'error: ...' (nothing was written). Lua does not roll back: types are checked before any write,
+-- and the state goes first. A follow-up that fails leaves the run due now, so the janitor sees it.
 
 local agenda, events, recoveries, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local moves = cmsgpack.unpack(ARGV[1])
+local batch = cmsgpack.unpack(ARGV[1])
+local moves, shared_fields = batch[1], batch[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local oldest_event = string.format('%d', now - ARGV[2])
@@ -60,15 +62,22 @@ local function announce(move, version)
   return table.concat(ids, ' ')
 end
 
+local superfluous, marks = {}, {} -- of jobs that are done: their hashes, and by registry their marks
 local function forget(done)
   if not done then return end
-  follow_up('DEL', done[1])
-  if done[3] ~= '' then follow_up('ZREM', done[2], done[3]) end
+  superfluous[#superfluous + 1] = done[1]
+  if done[3] ~= '' then
+    local here = marks[done[2]] or {}
+    here[#here + 1] = done[3]
+    marks[done[2]] = here
+  end
 end
 
 local function send(job)
   if not job then return end
-  follow_up('HSET', job[2], unpack(job[5]))
+  local fields = shared_fields[job[7]]
+  fields[2], fields[4] = job[5], job[6]
+  follow_up('HSET', job[2], unpack(fields))
   follow_up('EXPIRE', job[2], job[4])
   follow_up('RPUSH', job[1], job[3])
 end
@@ -117,7 +126,7 @@ end
 
 local function commit(move)
   local run, key = move[1], run_prefix .. move[1]
-  local held = redis.pcall('HMGET', key, 'v', 'c', 'e')
+  local held = redis.pcall('HMGET', key, 'v', 'c', 'e', 'n', 'f')
   if held.err then return 'error: ' .. held.err end
   if not held[1] then
     local stone = redis.pcall('GET', tomb_prefix .. run)
@@ -137,7 +146,7 @@ local function commit(move)
   redis.call('ZADD', agenda, now + move[6], run)
   local ids = announce(move, version)
   follow_up('HSET', key, 'e', held[3] and held[3] ~= '' and (held[3] .. ' ' .. ids) or ids)
-  follow_up('HDEL', key, 'n', 'f')
+  if held[4] or held[5] then follow_up('HDEL', key, 'n', 'f') end
   forget(move[9])
   send(move[8])
   if failed then redis.pcall('ZADD', agenda, now, run) end
@@ -149,4 +158,6 @@ for i, move in ipairs(moves) do
   failed = nil
   answers[i] = commit(move)
 end
-return answers
+if #superfluous > 0 then redis.pcall('DEL', unpack(superfluous)) end
+for registry, here in pairs(marks) do redis.pcall('ZREM', registry, unpack(here)) end
+return table.concat(answers, '\n')

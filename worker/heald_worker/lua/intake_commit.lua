@@ -1,16 +1,17 @@
 -- Commit an intake batch: create its runs, write its dead letters, delete it. All of it, or nothing when it is gone.
 --
 -- KEYS  1 this batch's list   2 agenda   3 events   4 dead letters   5 stats
--- ARGV  1 the batch's agenda member   2 items (msgpack)   3 oldest event to keep (ms of age)   4 most dead letters
+-- ARGV  1 the batch's agenda member   2 msgpack of { items, fields that jobs share {{field, value...}...} }
+--       3 oldest event to keep (ms of age)   4 most dead letters
 --       5 run prefix   6 tombstone prefix
 -- An item: { 'run', 1 folded run id, 2 digest, 3 commit id, 4 state, 5 due in ms, 6 facts (JSON), 7 job as in commit.lua,
---            8 the dead letter to write if the id is taken by another report }
+--            8 run id as it was reported }
 --       or { 'dead', {field, value...} }
--- Answers, per item: 'accepted', 'duplicate', 'run_id_conflict' or 'dead'; one 'gone' when the batch was committed before.
+-- Answers, a line per item: 'accepted', 'duplicate', 'run_id_conflict' or 'dead'; one 'gone' when the batch was committed before.
 
 if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('ZREM', KEYS[2], ARGV[1])
-  return { 'gone' }
+  return 'gone'
 end
 local wanted = { 'list', 'zset', 'stream', 'stream', 'hash' }
 for i, key in ipairs(KEYS) do
@@ -20,7 +21,8 @@ for i, key in ipairs(KEYS) do
   end
 end
 
-local items = cmsgpack.unpack(ARGV[2])
+local batch = cmsgpack.unpack(ARGV[2])
+local items, shared_fields = batch[1], batch[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local oldest_event = string.format('%d', now - ARGV[3])
@@ -29,12 +31,20 @@ local queues = {}
 
 local function bury(fields)
   counts.dead = counts.dead + 1
-  redis.pcall('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
+  redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
 end
 
 local function tell(run, kind, version, facts)
   return redis.pcall('XADD', KEYS[3], 'MINID', '~', oldest_event, '*',
     'run', run, 'kind', kind, 'version', version, 'facts', facts)
+end
+
+local reports
+local function refuse(place, item)
+  reports = reports or redis.call('LRANGE', KEYS[1], 0, -1)
+  local body = reports[place]
+  bury({ 'reason', 'run_id_conflict', 'detail', 'the run id is taken by another report', 'run', item[9],
+    'length', tostring(#body), 'digest', item[3], 'body', body, 'whole', '1' })
 end
 
 local function taken_by(run)
@@ -47,7 +57,7 @@ local function taken_by(run)
   return stone and 'unknown' or nil
 end
 
-local function create(item)
+local function create(place, item)
   local run, digest, job = item[2], item[3], item[8]
   local owner = taken_by(run)
   if owner == digest then
@@ -55,7 +65,7 @@ local function create(item)
     tell(run, 'duplicate', '0', '{}')
     return 'duplicate'
   elseif owner then
-    bury(item[9])
+    refuse(place, item)
     return 'run_id_conflict'
   end
   local key = ARGV[5] .. run
@@ -67,7 +77,9 @@ local function create(item)
     redis.pcall('SADD', 'rq:queues', job[1])
     queues[job[1]] = true
   end
-  redis.pcall('HSET', job[2], unpack(job[5]))
+  local fields = shared_fields[job[7]]
+  fields[2], fields[4] = job[5], job[6]
+  redis.pcall('HSET', job[2], unpack(fields))
   redis.pcall('EXPIRE', job[2], job[4])
   redis.pcall('RPUSH', job[1], job[3])
   counts.accepted = counts.accepted + 1
@@ -77,7 +89,7 @@ end
 local answers = {}
 for i, item in ipairs(items) do
   if item[1] == 'run' then
-    answers[i] = create(item)
+    answers[i] = create(i, item)
   else
     bury(item[2])
     answers[i] = 'dead'
@@ -88,4 +100,4 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 for name, count in pairs(counts) do
   if count > 0 then redis.pcall('HINCRBY', KEYS[5], name, count) end
 end
-return answers
+return table.concat(answers, '\n')

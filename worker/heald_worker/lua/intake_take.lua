@@ -2,7 +2,7 @@
 --
 -- KEYS  1 inbox   2 this batch's list   3 agenda   4 paused
 -- ARGV  1 the batch's agenda member   2 most reports   3 most bytes   4 most bytes of one report   5 lease (ms)
--- Answers { reports..., lengths... }: a report over the bound comes as its beginning only. Repeated (its reply was lost),
+-- Answers msgpack of { reports..., lengths... }, flat: a report over the bound comes as its beginning only. Repeated (its reply was lost),
 -- or asked for a batch that somebody left behind, it answers the same reports again and takes nothing new.
 
 local most, most_bytes, bound = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -25,9 +25,9 @@ else
   redis.call('ZREM', KEYS[3], ARGV[1])
 end
 
-local lengths = {}
-for i, report in ipairs(reports) do
-  lengths[i] = #report
-  if #report > bound then reports[i] = string.sub(report, 1, 4096) end
+local count = #reports
+for i = 1, count do
+  reports[count + i] = tostring(#reports[i])
+  if #reports[i] > bound then reports[i] = string.sub(reports[i], 1, 4096) end
 end
-return { reports, lengths }
+return cmsgpack.pack(reports)

@@ -5,10 +5,11 @@
 -- Answers 'sent', 'queued' (the nudge still stands in its queue: nothing was lost), or 'moved'.
 
 if redis.call('HGET', KEYS[1], 'v') ~= ARGV[1] then return 'moved' end
-local status = redis.call('HGET', ARGV[2], 'status')
+local status = redis.pcall('HGET', ARGV[2], 'status')
+if type(status) == 'table' then redis.call('DEL', ARGV[2]) end -- no job stood there
 if status == 'queued' and redis.call('LPOS', KEYS[2], ARGV[3]) then return 'queued' end
 redis.call('HSET', ARGV[2], unpack(ARGV, 5))
 redis.call('EXPIRE', ARGV[2], ARGV[4])
-redis.call('SADD', 'rq:queues', KEYS[2])
+redis.pcall('SADD', 'rq:queues', KEYS[2])
 redis.call('RPUSH', KEYS[2], ARGV[3])
 return 'sent'

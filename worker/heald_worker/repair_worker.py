@@ -1,0 +1,213 @@
+"""The repair process as an RQ worker: one repair at a time, each in a forked work-horse that dies with this process.
+
+It does not trust RQ for anything that matters: what is lost with a worker comes back by the agenda.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import redis
+from rq.executions import Execution
+from rq.job import Job
+from rq.queue import Queue
+from rq.timeouts import BaseTimeoutException
+from rq.worker import Worker, WorkerStatus
+
+from heald_producer.connection import connect
+from heald_worker import jobs, queues
+from heald_worker.agenda import reclaim
+from heald_worker.core.recovery import Phase
+from heald_worker.leases import Lease
+from heald_worker.ledger import Held
+from heald_worker.moves import job_timeout
+from heald_worker.playbook import CommandRepair
+from heald_worker.queues import SafeQueue
+from heald_worker.repairing import claim, own_scratch, stop_flag
+from heald_worker.repairs.process import become_subreaper, kill_descendants, tie_to_parent
+from heald_worker.service import Service, log
+from heald_worker.upkeep import RegisteredWorker, rq_options
+
+RENEWAL_PATIENCE = 2
+"""Seconds that a look at the lease may take, whatever the server or the network does."""
+HORSE_PATIENCE = 5.0
+"""Seconds a work-horse gets between SIGTERM and SIGKILL."""
+SAME_SIGNAL = 1.0
+"""Seconds within which a second signal is the first one once more: of the terminal, and of the supervisor."""
+
+
+class RenewalTooSlow(BaseTimeoutException):
+    """A look at the lease took too long."""
+
+
+class RepairWorker(RegisteredWorker, Worker):
+    """Makes repairs.
+
+    The lease of the claimed repair is renewed where RQ beats its own heart. When it cannot be renewed, the work-horse
+    and all that it started are killed before the lease ends, so two attempts never work at once.
+    """
+
+    max_connection_wait_time = 2.0
+
+    def __init__(self, service: Service) -> None:
+        lists = [SafeQueue(queues.REPAIR, connection=service.client)]
+        super().__init__(lists, job_monitoring_interval=1, **rq_options(service))
+        self.service = service
+        # A renewal that is late is no renewal: this client neither waits long nor repeats.
+        chosen = service.settings
+        self._renewals = connect(chosen.redis_url, sentinel=chosen.sentinel, timeout=RENEWAL_PATIENCE, retry=None)
+        self._lease: Lease | None = None
+        self._stop_by: float | None = None
+        self._asked_at = 0.0
+        self._horse_asked = self._here = False
+
+    def work(self, burst: bool = False, **_options: Any) -> bool:  # type: ignore[override]
+        """Work until a signal asks to stop or, with `burst`, until the queue is empty."""
+        jobs.bind(self.service)
+        become_subreaper()
+        with own_scratch() as self.service.scratch:
+            return bool(super().work(burst=burst, logging_level="WARNING"))
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """A signal: let the repair in hand finish within the grace time, or give it back."""
+        grace, self._asked_at = self.service.settings.timing.stop_grace, time.monotonic()
+        self._stop_by = self._asked_at + grace
+        stop_flag.raise_in(grace)  # for a repair that is made in this process
+        super().request_stop(signum, frame)
+
+    def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
+        """A second signal: the grace time is over."""
+        now = time.monotonic()
+        if now - self._asked_at > SAME_SIGNAL:
+            self._asked_at = self._stop_by = now
+            stop_flag.raise_in(0)
+
+    def set_shutdown_requested_date(self) -> None:
+        """Nothing: a signal's handler must not wait for a server while a lease runs out."""
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Claim one repair and make it: in a work-horse of its own when it starts a process, else right here."""
+        self._state = WorkerStatus.BUSY  # from here on a signal waits for the repair, and leaves no claim behind
+        began = time.monotonic()
+        claimed = claim(self.service, *job.args)
+        if claimed is None:
+            self._drop(job)
+            return
+        self._lease = Lease(self.service, self._renewals, claimed, began)
+        if self._lease.is_due and not self._lease.renew():  # the claim's reply came late
+            self._drop(job)
+            return
+        jobs.hand_over(claimed)
+        try:
+            self._execute(job, queue, claimed)
+        finally:
+            jobs.hand_over(None)
+
+    def _execute(self, job: Job, queue: Queue, claimed: Held) -> None:
+        repair = self.service.repair_for(claimed.run.recovery, claimed.run.dry_run)
+        job.timeout = job_timeout(self.service, repair)  # the configuration's word, not that of whoever wrote the job
+        if isinstance(repair, CommandRepair):
+            try:
+                super().execute_job(job, queue)
+            finally:
+                kill_descendants()  # whatever the repair left behind
+        else:
+            self._execute_here(job, queue)
+
+    def _execute_here(self, job: Job, queue: Queue) -> None:
+        assert self._lease is not None
+        self._here = True
+        # A function that nothing interrupts ends with its process, before the lease does.
+        faulthandler.dump_traceback_later(max(1.0, self._lease.left), exit=True)
+        try:
+            self.perform_job(job, queue, self.prepare_execution(job))
+            self.set_state(WorkerStatus.IDLE)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            self._here = False
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
+        """A repair that is made here stops this process's heart: what RQ is told then holds until its end."""
+        return int(job.timeout or 0) + 60 if self._here else int(super().get_heartbeat_ttl(job, working_time))
+
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
+        """RQ's own, but the job keeps a life: that of a worker which is killed would stay for good."""
+        super().prepare_job_execution(job, remove_from_intermediate_queue)
+        self.connection.expire(job.key, queues.JOB_LIFE + int(job.timeout or 0))
+
+    def _drop(self, job: Job) -> None:
+        """A nudge with nothing to do: no job, no trace of it. The agenda sends it again if it was needed."""
+        self.connection.delete(job.key)
+
+    def setup_work_horse_signals(self) -> None:
+        """In the work-horse: SIGTERM, also that of a dying parent, ends the repair and gives it back."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        stop_flag.raise_on_sigterm()
+        become_subreaper()
+        tie_to_parent(signal.SIGTERM)
+        if os.getppid() != self.pid:
+            os._exit(1)  # the parent died before it could be watched
+
+    def maintain_heartbeats(self, job: Job, execution: Execution) -> None:
+        """RQ's heartbeat of a running job, and beside it: renew the lease, or end the repair in time."""
+        assert self._lease is not None
+        if self._stop_by is not None and time.monotonic() > self._stop_by:
+            self._end_horse(job)
+        elif self._lease.is_due:
+            self._renew(self._lease, job, execution)
+
+    def _renew(self, lease: Lease, job: Job, execution: Execution) -> None:
+        try:
+            with self.death_penalty_class(RENEWAL_PATIENCE, RenewalTooSlow):
+                lost = "" if lease.renew() else "it was taken from this worker"
+                if not lost:
+                    super().maintain_heartbeats(job, execution)
+        except (redis.RedisError, OSError, RenewalTooSlow) as trouble:
+            lost = f"its lease cannot be renewed ({trouble})" if lease.left < 0 else ""
+        if lost:
+            log.error("the repair of run %s is ended: %s", job.args[0], lost)
+            self._kill_all()
+
+    def _end_horse(self, job: Job) -> None:
+        """The grace time is over: ask the work-horse to give its repair back, then insist."""
+        if self._horse_asked:
+            self._kill_all()
+            return
+        log.warning("the grace time is over; the repair of run %s is given back", job.args[0])
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.horse_pid, signal.SIGTERM)
+        self._horse_asked, self._stop_by = True, time.monotonic() + HORSE_PATIENCE
+
+    def _kill_all(self) -> None:
+        self.kill_horse()
+        kill_descendants()
+
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """Kill the work-horse, if there is one: RQ would take no horse for this process's own group."""
+        if self.horse_pid:
+            super().kill_horse(sig)
+
+    def handle_work_horse_killed(self, job: Job, retpid: Any, ret_val: Any, rusage: Any) -> None:
+        """The work-horse died without committing: kill what it started, and take the repair up again at once."""
+        kill_descendants()
+        assert self._lease is not None
+        now, [held] = self.service.ledger.load([job.args[0]])
+        mine = isinstance(held, Held) and held.commit_id == self._lease.claimed.commit_id
+        if isinstance(held, Held) and mine and held.run.recovery.phase is Phase.REPAIRING:
+            reclaim(self.service, held, now, counts=not self._horse_asked)
+
+    def handle_job_failure(
+        self, job: Job, queue: Queue, *_args: Any, execution: Execution | None = None, **_more: Any
+    ) -> None:
+        """A job that failed leaves nothing in RQ's registries: the ledger knows what is to be done."""
+        with self.connection.pipeline() as pipe:
+            self.increment_failed_job_count(pipe)
+            self.cleanup_execution(job, pipeline=pipe, execution=execution)
+            pipe.delete(job.key)
+            pipe.execute()

@@ -1,0 +1,78 @@
+"""What both of heald's workers are to RQ's tools: registered as long as they live, and tidy.
+
+RQ's own upkeep fails, requeues and calls back whatever its registries hold. heald's clears away what killed workers
+have left there, and leaves what is to be done again to the agenda.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import redis
+from redis.client import Pipeline
+from rq import worker_registration
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+from rq.utils import now
+from rq.worker.base import BaseWorker
+
+from heald_worker import queues
+from heald_worker.queues import SafeJob, SafeQueue
+from heald_worker.service import Service, log
+
+WORKER_TTL = 60
+"""Seconds without a heartbeat after which RQ's tools no longer count a worker."""
+
+
+def rq_options(service: Service) -> dict[str, Any]:
+    """How both workers are made: with the safe classes everywhere, and without pickle."""
+    return {
+        "name": service.name,
+        "connection": service.client,
+        "queue_class": SafeQueue,
+        "job_class": SafeJob,
+        "serializer": JSONSerializer,
+        "worker_ttl": WORKER_TTL,
+        "log_job_description": False,
+    }
+
+
+class RegisteredWorker(BaseWorker):
+    """An RQ worker that cleans RQ's registries the plain way, and registers again when the server has lost it."""
+
+    service: Service
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
+        """Tell RQ's tools that this worker lives, also when its record went while the server was away."""
+        super().heartbeat(timeout, pipeline)
+        if pipeline is None and not self.connection.hexists(self.key, "birth"):
+            self._register_again()
+
+    def _register_again(self) -> None:
+        with self.connection.pipeline() as pipe:
+            pipe.hset(self.key, mapping={**self.serialize(), "state": self.get_state()})
+            worker_registration.register(self, pipe)
+            pipe.expire(self.key, self.worker_ttl + 60)
+            pipe.execute()
+
+    def run_maintenance_tasks(self) -> None:
+        """Clear away what killed workers left in RQ's registries. Nothing depends on it, and garbage stops nobody."""
+        self.last_cleaned_at = now()  # type: ignore[assignment]  # RQ types it by its first value
+        for queue in self.queues:
+            try:
+                self._clear(queue)
+            except (redis.ConnectionError, redis.TimeoutError):
+                raise
+            except Exception:
+                log.exception("RQ's registries of %s cannot be cleaned", queue.name)
+
+    def _clear(self, queue: Queue) -> None:
+        started, over = queues.started_key(queue.name), self.service.ledger.now().seconds
+        marks = cast(list[bytes], self.connection.zrangebyscore(started, "-inf", over))
+        with self.connection.pipeline(transaction=False) as pipe:
+            for mark in marks:
+                # RQ takes the life off a job that it begins; of one whose worker was killed nobody gave it back.
+                pipe.expire(queues.job_key("").encode() + mark.partition(b":")[0], queues.JOB_LIFE, nx=True)
+            pipe.zremrangebyscore(started, "-inf", over)
+            pipe.execute()
+        worker_registration.clean_worker_registry(queue)
