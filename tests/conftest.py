@@ -1,4 +1,4 @@
-"""Servers for the suite: an embedded Valkey of its own on a free port, and a system redis-server where one is installed."""
+"""Servers for the suite: an embedded Valkey on a free port, and a system redis-server where one is installed."""
 
 from __future__ import annotations
 

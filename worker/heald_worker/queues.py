@@ -81,11 +81,21 @@ def decode_call(data: bytes) -> Call:
 class SafeJob(Job):
     """An RQ job that can only name a function of the table and only carries a run id and a version."""
 
-    def __init__(self, id: str | None = None, connection: Redis | None = None, serializer: object = None) -> None:
+    def __init__(
+        self,
+        id: str | None = None,  # noqa: A002  RQ's name for it
+        connection: Redis | None = None,
+        serializer: object = None,
+    ) -> None:
         super().__init__(id, connection=connection, serializer=JSONSerializer)
 
     @classmethod
-    def fetch(cls, id: str, connection: Redis | None = None, serializer: object = None) -> SafeJob:
+    def fetch(
+        cls,
+        id: str,  # noqa: A002  RQ's name for it
+        connection: Redis | None = None,
+        serializer: object = None,
+    ) -> SafeJob:
         """Read a job.
 
         Raises:
@@ -132,7 +142,7 @@ class SafeQueue(Queue):
 
     @classmethod
     def lmove(cls, connection: Redis, queue_key: str, timeout: int | None) -> tuple[str, str] | None:
-        """Take the next job's id, and leave no copy aside as RQ does: what is lost with a worker, the agenda sends again.
+        """Take the next job's id, and leave no copy aside as RQ does: the agenda sends again what a worker lost.
 
         Bytes that are no text become an id that no job can have.
         """
