@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # type checkers read it as true; importing it from `typing` would take milliseconds
 if TYPE_CHECKING:
     from heald_producer.signals import Context, FailureReport, FailureSignal, InvalidReport
+    from heald_producer.wire import make_report
 
 _HOMES = {
     "Context": "signals",
@@ -19,7 +20,18 @@ _HOMES = {
     "InvalidReport": "signals",
 }
 
-__all__ = ["Context", "FailureReport", "FailureSignal", "InvalidReport", "__version__"]
+__all__ = [
+    "Context",
+    "FailureReport",
+    "FailureSignal",
+    "InvalidReport",
+    "PushFailed",
+    "ServerTrouble",
+    "__version__",
+    "make_report",
+    "push",
+    "push_many",
+]
 
 
 def __getattr__(name: str) -> object:

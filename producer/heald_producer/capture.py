@@ -9,7 +9,7 @@ import os
 import sys
 
 from heald_producer.excerpt import Excerpt
-from heald_producer.relay import Ended, run
+from heald_producer.relay import CannotWatch, Ended, run
 
 UNDELIVERED = 75
 """Exit code with `--strict` when a failure could not be pushed (`EX_TEMPFAIL` of sysexits.h)."""
@@ -140,8 +140,8 @@ def _run(options: Options) -> int:
     excerpt = Excerpt()
     try:
         ended = run(options.command, excerpt, _warn)
-    except OSError as error:
-        return _run_unwatched(options.command, error)
+    except CannotWatch as reason:
+        return _run_unwatched(options.command, reason)
     if ended.problem:
         _say(ended.problem)
     if ended.code == 0:
@@ -154,9 +154,9 @@ def _run(options: Options) -> int:
     return UNDELIVERED if options.strict and not delivered else ended.code
 
 
-def _run_unwatched(command: list[str], error: OSError) -> int:
-    """This machine has no pipe or process left for us; the command takes our place and still runs."""
-    _warn(f"cannot watch the command ({error}); it runs without heald, and a failure is not reported")
+def _run_unwatched(command: list[str], reason: CannotWatch) -> int:
+    """The command takes our place and still runs."""
+    _warn(f"cannot watch the command ({reason}); it runs without heald, and a failure is not reported")
     try:
         os.execvp(command[0], command)
     except OSError as problem:

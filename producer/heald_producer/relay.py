@@ -55,14 +55,21 @@ class Ended:
         self.code, self.killed_by, self.stopped_by, self.problem = code, killed_by, stopped_by, problem
 
 
+class CannotWatch(Exception):
+    """This machine has no pipe or process left for heald; nothing was started."""
+
+
 def run(argv: list[str], excerpt: Excerpt, warn: Warn) -> Ended:
     """Run a command to its end and pass its output on.
 
     Raises:
-        OSError: this machine has no pipe or process left; nothing was started.
+        CannotWatch: nothing was started.
     """
-    fill_standard_streams()
-    interactive, streams = open_streams(warn)
+    try:
+        fill_standard_streams()
+        interactive, streams = open_streams(warn)
+    except OSError as error:
+        raise CannotWatch(str(error)) from None
     relay = Relay(argv, streams, excerpt, warn)
     if interactive:
         from heald_producer.terminal import Keyboard
@@ -92,14 +99,18 @@ class Relay:
         """Start the command and stay with it to its end.
 
         Raises:
-            OSError: it was not started.
+            CannotWatch: it was not started.
         """
-        wakeup, wake = os.pipe()
+        try:
+            wakeup, wake = os.pipe()
+            told, tell = os.pipe()
+        except OSError as error:
+            raise CannotWatch(str(error)) from None
         os.set_blocking(wake, False)
         os.set_blocking(wakeup, False)
         previous = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         try:
-            told, mask = self._fork()
+            mask = self._fork(tell)
             try:
                 problem = self._begin(told, mask)
                 if not problem:
@@ -115,22 +126,21 @@ class Relay:
                 os.close(descriptor)
         return self._unstarted(problem) if problem else self._ended()
 
-    def _fork(self) -> tuple[int, Iterable[int]]:
-        """Fork; the child becomes the command. Returns the pipe that tells of it, and the signal mask to restore.
+    def _fork(self, tell: int) -> Iterable[int]:
+        """Fork; the child becomes the command, or writes into `tell`. Returns the signal mask to restore.
 
         A signal that comes until the command's first instruction waits, and meets whom it is for.
         """
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _CAUGHT)
-        told, tell = os.pipe()
         try:
             self.child = os.fork()
-        except OSError:
+        except OSError as error:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            raise
+            raise CannotWatch(str(error)) from None
         if self.child == 0:
             become_command(self.argv, self.streams, place=self.place, caught=_CAUGHT, mask=mask, tell=tell)
         os.close(tell)
-        return told, mask
+        return mask
 
     def _begin(self, told: int, mask: Iterable[int]) -> int:
         """Take up the parent's part; return 0 once the command runs, or the errno for which it does not."""

@@ -10,8 +10,12 @@ import pytest
 import redis
 
 from heald_worker import keys, queues
-from heald_worker.agenda import tend
+from heald_worker.agenda import TRIES_BEFORE_PARKING, give_up, tend
+from heald_worker.upkeep import registered
+from heald_worker.workers import ControlWorker
+from support.server import Server
 from support.service import House, report, settings
+from support.verbs import environment, heald
 
 
 @pytest.fixture
@@ -116,3 +120,37 @@ def test_a_wrong_key_of_rq_costs_no_nudge(it: House) -> None:
         it.conn.set(job, "no hash")
     it.settle()
     assert set(it.logs()) == {"run-1", "run-2"}
+
+
+def test_a_run_that_waited_long_is_not_parked_for_one_failure(it: House) -> None:
+    it.push(report("run-1"))
+    it.control._take_in(it.control.backlog())
+    it.conn.hset(keys.run("run-1"), "n", 99)
+    give_up(it.service, "run-1", 1, "once")
+    assert not it.conn.exists(keys.PARKED)
+    for _ in range(TRIES_BEFORE_PARKING - 1):
+        give_up(it.service, "run-1", 1, "again")
+    assert it.conn.hget(keys.PARKED, "run-1") == b"again"
+
+
+def test_what_is_no_worker_is_not_listed_as_one(it: House, server: Server, tmp_path: Path) -> None:
+    it.conn.sadd("rq:workers:heald-decide", b"\xff", "elsewhere", "rq:worker:a", "rq:worker:b", "rq:worker:c")
+    it.conn.set("rq:worker:a", "no hash")
+    it.conn.hset("rq:worker:b", "pid", "many")
+    it.conn.hset("rq:worker:c", mapping={"pid": 7, "state": "\x1b[31mred", "queues": "heald-decide"})
+    seen = heald("workers", env=environment(server.url, tmp_path), cwd=tmp_path)
+    assert (seen.returncode, seen.stdout.count("\n")) == (0, 1), seen.stderr
+    assert seen.stdout.startswith("c  \\x1b[31mred  decide")
+    assert "Traceback" not in seen.stderr
+
+
+def test_a_worker_whose_record_is_lost_registers_again(it: House) -> None:
+    worker = ControlWorker(it.service)
+    worker.register_birth()
+    it.conn.flushall()
+    worker._busy_since = 0.0
+    worker._beat()
+    [known] = registered(it.conn)
+    assert (known.name, known.get_state()) == (it.service.name, "idle")
+    assert known.queue_names() == [queues.DECIDE, queues.RECORD, queues.ESCALATE]
+    assert it.leftovers() == {"rq:workers", *(f"rq:workers:{name}" for name in known.queue_names())}

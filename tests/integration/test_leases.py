@@ -15,15 +15,15 @@ from rq.job import Job
 from rq.queue import Queue
 from rq.worker import Worker
 
-from heald_worker import decisions, keys, leases, queues, repair_worker
+from heald_worker import decisions, keys, leases, queues, repair_worker, repairing
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.recovery import RepairEnded, advance
-from heald_worker.ledger import Held
+from heald_worker.ledger import Held, Move
 from heald_worker.moves import move_for
 from heald_worker.playbook import CommandRepair
 from heald_worker.queues import SafeJob, SafeQueue
 from heald_worker.repair_worker import RepairWorker
-from heald_worker.repairing import claim
+from heald_worker.repairing import carry_out, claim
 from heald_worker.service import Service
 from support.server import Server
 from support.service import House, report, settings
@@ -217,3 +217,25 @@ def test_a_server_that_hangs_holds_no_look_at_the_lease_up(
     late = 40.0
     worker.maintain_heartbeats(job, worker.prepare_execution(job))
     assert ended == [True]
+
+
+def test_a_result_whose_reply_is_lost_is_committed_once_and_known_to_be(
+    it: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = claimed(it, waiting(it))
+    commit, lost = it.service.ledger.commit, iter([True, False])
+
+    def cut(moves: list[Move]) -> list[str]:
+        verdicts = commit(moves)
+        if next(lost):
+            raise redis.ConnectionError("Connection closed by server.")
+        return verdicts
+
+    monkeypatch.setattr(it.service.ledger, "commit", cut)
+    monkeypatch.setattr(repairing, "COMMIT_PAUSE", 0)
+    carry_out(it.service, held)
+    assert "was not committed" not in caplog.text
+    monkeypatch.undo()
+    it.conn.delete(queues.queue_key(queues.REPAIR))
+    it.settle()
+    assert it.events("run-1").count("repair_ended") == 1

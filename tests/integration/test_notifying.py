@@ -15,6 +15,7 @@ from heald_worker.core.policy import RecoveryPolicy
 from heald_worker.core.recovery import Ending
 from heald_worker.playbook import CommandNotice, Notice, RecordRepair
 from support.service import House, report, settings
+from support.wait import until
 
 
 @pytest.fixture
@@ -148,3 +149,24 @@ def test_a_told_notice_leaves_no_job_and_no_mark_behind(
     assert house.leftovers() == set()
     assert not conn.exists(queues.started_key(queues.ESCALATE))
     assert not conn.keys("rq:job:*")
+
+
+def test_a_notice_that_is_cut_short_by_a_stop_is_never_the_last_try(
+    conn: redis.Redis, tmp_path: Path, told: Path, houses: list[House]
+) -> None:
+    script = f"[ -e {told} ] && exit 0; touch {told}; sleep 600"
+    chosen = settings(
+        tmp_path,
+        notices={Ending.ESCALATED: CommandNotice(("/bin/sh", "-c", script))},
+        limits=Limits(notice_tries=1),
+    )
+    stopped = House(conn, chosen)
+    stopped.push(report("run-1", stage="deploy", message="?"))
+    until(lambda: (stopped.turn(), told.exists())[1], "the notice is under way")
+    stopped.control.close(0)
+    until(lambda: "notice_ended" in stopped.events("run-1"), "it was cut short")
+    assert not stopped.logs()
+    house = House(conn, chosen)
+    houses.append(house)
+    house.settle()
+    assert house.entry("run-1")["facts"]["notice_tries"] == 2

@@ -434,6 +434,29 @@ def test_a_stage_is_called_after_its_command(command: str, stage: str) -> None:
     assert default_stage(command.split()) == stage
 
 
+def test_a_machine_without_descriptors_still_runs_the_command() -> None:
+    script = 'ulimit -n 7; exec "$@"'
+    command = [*HEALD, "run", *shell("echo out; exit 4")]
+    done = subprocess.run(["sh", "-c", script, "sh", *command], capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (4, b"out\n")
+    assert b"cannot watch the command" in done.stderr
+    assert b"not reported" in done.stderr
+
+
+def test_a_bug_in_the_relay_costs_the_output_but_never_the_exit_code(spool: Path) -> None:
+    code = (
+        "import sys, heald_producer.relay as relay\n"
+        "class select:\n    select = lambda *_: 1 / 0\n"
+        "relay.select = select\n"
+        "from heald_producer.capture import main\n"
+        f"sys.exit(main(['--spool', {str(spool)!r}, '--redis-url', {AWAY!r}, '--', 'sh', '-c', 'exit 6']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
+    assert done.returncode == 6
+    assert b"output is not passed on any more: ZeroDivisionError" in done.stderr
+    assert the_report(spool).signal.exit_code == 6
+
+
 # What it costs
 
 

@@ -20,7 +20,7 @@ def notify(service: Service, nudge: Nudged, stopping: Callable[[], bool] = lambd
     """Deliver the notice of a settling run once, and commit whether it went through or is to be tried again.
 
     Args:
-        stopping: when it turns true, a notice that runs a command is ended and counts as failed.
+        stopping: when it turns true, a notice that runs a command is ended, and tried again later.
     """
     now, [held] = service.ledger.load([nudge.run_id])
     if isinstance(held, UnreadableRun):
@@ -47,7 +47,8 @@ def _deliver(service: Service, held: Held, stopping: Callable[[], bool]) -> None
         delivery = Delivery(False, "no notice is configured any more")
     else:
         delivery = deliver(notice, notice_facts(held), scratch=service.scratch, stopping=stopping)
-    final = delivery.delivered or notice is None or run.recovery.notice_tries >= limits.notice_tries
+    last = run.recovery.notice_tries >= limits.notice_tries and not stopping()  # one that was cut short is not the last
+    final = delivery.delivered or notice is None or last
     if not delivery.delivered:
         log.warning(
             "run %s: its notice failed%s: %s",
@@ -55,10 +56,10 @@ def _deliver(service: Service, held: Held, stopping: Callable[[], bool]) -> None
             " for good" if final else "",
             delivery.detail,
         )
-    now = service.ledger.now()
-    step = advance(run.recovery, NoticeEnded(final), now)
     detail = {"delivered": delivery.delivered, "detail": delivery.detail}
     try:
+        now = service.ledger.now()
+        step = advance(run.recovery, NoticeEnded(final), now)
         service.ledger.commit([move_for(service, held, step, now, detail=detail)])
     except redis.RedisError as trouble:
         log.error("run %s: what came of its notice waits for the agenda: %s", run.recovery.run_id, trouble)

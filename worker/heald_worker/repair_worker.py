@@ -21,7 +21,7 @@ from rq.timeouts import BaseTimeoutException
 from rq.worker import Worker, WorkerStatus
 
 from heald_producer.connection import connect
-from heald_worker import jobs, queues
+from heald_worker import jobs, keys, queues
 from heald_worker.agenda import reclaim
 from heald_worker.core.recovery import Phase
 from heald_worker.leases import Lease
@@ -38,6 +38,8 @@ RENEWAL_PATIENCE = 2
 """Seconds that a look at the lease may take, whatever the server or the network does."""
 HORSE_PATIENCE = 5.0
 """Seconds a work-horse gets between SIGTERM and SIGKILL."""
+PAUSE_LOOK = 2.0
+"""Seconds between two looks whether the pause is over."""
 SAME_SIGNAL = 1.0
 """Seconds within which a second signal is the first one once more: of the terminal, and of the supervisor."""
 
@@ -90,6 +92,13 @@ class RepairWorker(RegisteredWorker, Worker):
 
     def set_shutdown_requested_date(self) -> None:
         """Nothing: a signal's handler must not wait for a server while a lease runs out."""
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Take no job while RQ's workers are suspended, or heald is paused."""
+        super().check_for_suspension(burst)
+        while not (self._stop_requested or burst) and self.connection.exists(keys.PAUSED):
+            self.heartbeat()
+            time.sleep(PAUSE_LOOK)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """Claim one repair and make it: in a work-horse of its own when it starts a process, else right here."""

@@ -15,24 +15,26 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import redis
 
 from heald_worker import keys
 from heald_worker.agenda import reclaim
-from heald_worker.core.instant import Instant
-from heald_worker.core.recovery import Claim, Event, InvalidTransition, Phase, RepairEnded, advance
+from heald_worker.core.recovery import Claim, Phase, RepairEnded, advance
 from heald_worker.decisions import GONE_THROUGH, discard, nudged, order_for
 from heald_worker.ledger import Held, UnreadableRun
 from heald_worker.moves import move_for
 from heald_worker.queues import REPAIR
-from heald_worker.repairs import perform
+from heald_worker.repairs import RepairReport, perform
 from heald_worker.service import Service, log
+
+Answer = TypeVar("Answer")
 
 COMMIT_TRIES = 60
 COMMIT_PAUSE = 0.5
 SCRATCH_PREFIX = f"heald-{os.getuid()}-"
-"""Names the scratch folders of this user's repair processes, with their process ids."""
+"""Names the scratch folders of this user's workers, with their process ids."""
 
 
 class StopFlag:
@@ -80,38 +82,45 @@ def carry_out(service: Service, claimed: Held, stopping: Callable[[], bool] = st
     """Make the repair of a claimed attempt and commit what came of it; a repair that was stopped is given back."""
     repair = service.repair_for(claimed.run.recovery, claimed.run.dry_run)
     report = perform(repair, order_for(claimed), scratch=service.scratch, stopping=stopping)
-    if stopping() and not report.result.success:
-        _persist(lambda: reclaim(service, claimed, service.ledger.now(), counts=False))
-        return
-    verdict = _persist(lambda: _commit(service, claimed, RepairEnded(report.result), {"detail": report.detail}))
+    try:
+        verdict = _hand_in(service, claimed, report, stopping())
+    except redis.RedisError as trouble:
+        verdict = f"the server stayed away ({trouble})"
     if verdict not in GONE_THROUGH:
         log.warning("run %s: the repair's result was not committed: %s", claimed.run.recovery.run_id, verdict)
 
 
-def _commit(service: Service, held: Held, event: Event, detail: dict[str, object]) -> str:
-    now: Instant = service.ledger.now()
-    try:
-        step = advance(held.run.recovery, event, now)
-    except InvalidTransition as error:
-        return f"error: {error}"
-    [verdict] = service.ledger.commit([move_for(service, held, step, now, detail=detail)])
+def _hand_in(service: Service, claimed: Held, report: RepairReport, stopped: bool) -> str:
+    if stopped and not report.result.success:
+        return _persist(lambda: reclaim(service, claimed, service.ledger.now(), counts=False))
+    now = _persist(service.ledger.now)
+    step = advance(claimed.run.recovery, RepairEnded(report.result), now)
+    move = move_for(service, claimed, step, now, detail={"detail": report.detail})
+    [verdict] = _persist(lambda: service.ledger.commit([move]))
     return verdict
 
 
-def _persist(commit: Callable[[], str]) -> str:
-    """Commit through a server that is away for a while: the fence makes a repetition harmless."""
-    for _ in range(COMMIT_TRIES):
+def _persist(ask: Callable[[], Answer]) -> Answer:
+    """Ask a server that may be away for a while; the fence makes a repeated commit harmless.
+
+    Raises:
+        redis.RedisError: it stayed away.
+    """
+    tries = 0
+    while True:
         try:
-            return commit()
+            return ask()
         except redis.RedisError as trouble:
+            tries += 1
+            if tries == COMMIT_TRIES:
+                raise
             log.warning("a repair's result waits for the server: %s", trouble)
             time.sleep(COMMIT_PAUSE)
-    return "error: the server stayed away"
 
 
 @contextmanager
 def own_scratch() -> Iterator[Path]:
-    """A folder for the repairs of this process, gone at its end; those of processes that were killed go now."""
+    """A folder for this process's repairs and notices, gone at its end; those of killed processes go now."""
     root = Path(tempfile.gettempdir())
     for left in root.glob(f"{SCRATCH_PREFIX}*"):
         if not _is_alive(left.name.removeprefix(SCRATCH_PREFIX)):

@@ -76,3 +76,20 @@ class RegisteredWorker(BaseWorker):
             pipe.zremrangebyscore(started, "-inf", over)
             pipe.execute()
         worker_registration.clean_worker_registry(queue)
+
+
+def registered(client: redis.Redis) -> list[BaseWorker]:
+    """The workers of heald's queues that are alive, by name; what cannot be read as one is left out."""
+    found = {}
+    for queue in queues.QUEUES:
+        for key in cast(set[bytes], client.smembers(worker_registration.WORKERS_BY_QUEUE_KEY % queue)):
+            try:
+                known = BaseWorker.find_by_key(
+                    key.decode(), client, job_class=SafeJob, queue_class=SafeQueue, serializer=JSONSerializer
+                )
+            except (ValueError, redis.ResponseError) as error:
+                log.warning("%a is no worker: %s", key, error)
+                continue
+            if known is not None:
+                found[known.name] = known
+    return sorted(found.values(), key=lambda each: each.name)

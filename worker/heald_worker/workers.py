@@ -18,6 +18,7 @@ from heald_producer.connection import trouble as explain
 from heald_worker import jobs, keys, queues
 from heald_worker.control import BELL_WAIT, Backlog, Bell, Control
 from heald_worker.queues import SafeQueue
+from heald_worker.repairing import own_scratch
 from heald_worker.service import Service, log
 from heald_worker.upkeep import RegisteredWorker, rq_options
 
@@ -53,14 +54,15 @@ class ControlWorker(RegisteredWorker, SimpleWorker):
         gc.set_threshold(COLLECT_EVERY)
         self._install_signal_handlers()
         jobs.bind(self.service)
-        try:
-            while not self._stop_requested and not self._turn(burst):
-                pass
-        finally:
-            self.control.close(self.service.settings.timing.stop_grace)
-            with contextlib.suppress(redis.RedisError):
-                self._beat()
-                self.teardown()
+        with own_scratch() as self.service.scratch:
+            try:
+                while not self._stop_requested and not self._turn(burst):
+                    pass
+            finally:
+                self.control.close(self.service.settings.timing.stop_grace)
+                with contextlib.suppress(redis.RedisError):
+                    self._beat()
+                    self.teardown()
         return self.control.jobs_done > 0
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:

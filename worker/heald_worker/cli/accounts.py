@@ -148,7 +148,7 @@ def _sentence(words: str, *names: str) -> tuple[str, frozenset[str]]:
 
 
 _SENTENCES: Mapping[str, tuple[str, frozenset[str]]] = {
-    "accepted": _sentence("stage {stage}, policy {policy} ({reason})", "stage", "policy", "reason"),
+    "accepted": _sentence("stage {stage}, policy {policy}", "stage", "policy"),
     "decided": _sentence(
         "attempt {attempt}, {class} failure: {action} ({rationale})", "attempt", "class", "action", "rationale"
     ),
@@ -193,4 +193,4 @@ def count(number: int, thing: str) -> str:
 
 def place(context: Context, stage: str) -> str:
     """Where it failed: repository and stage."""
-    return clean("/".join(part for part in (context.repository, stage) if part))
+    return clean(" ".join(part for part in (context.repository, stage) if part))

@@ -16,7 +16,7 @@ import click
 from redis import Redis
 
 from heald_producer.connection import safe_url
-from heald_worker.cli.common import Output, Problem, connect, server_name, server_options
+from heald_worker.cli.common import Output, Problem, clean, connect, server_name, server_options
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.supervisor import SUPERVISED
 
@@ -70,7 +70,7 @@ def worker(settings: Settings, output: Output, repairs: int, role: str, burst: b
 
 def _introduce(settings: Settings, role: str, repairs: int) -> None:
     """Say at the start what this worker works with, and which decisions it could not act on."""
-    roles = {"all": f"control, {repairs} repair processes", "control": "control", "repairs": "one repair process"}
+    roles = {"all": f"control and {repairs} for repairs", "control": "control", "repairs": "one repair process"}
     log = logging.getLogger("heald")
     server = safe_url(server_name(settings))
     log.info("heald works for %s (%s), artifacts in %s", server, roles[role], settings.artifacts)
@@ -177,17 +177,10 @@ def workers(settings: Settings, output: Output) -> int:
 
     Exit code 1 when there is none.
     """
-    from rq.worker import Worker
+    from heald_worker.upkeep import registered
 
-    from heald_worker.queues import QUEUES, SafeJob, SafeQueue
-
-    client = connect(settings)
-    found = {
-        known.name: known
-        for queue in QUEUES
-        for known in Worker.all(queue=SafeQueue(queue, connection=client), job_class=SafeJob, queue_class=SafeQueue)
-    }
-    for known in sorted(found.values(), key=lambda each: each.name):
+    found = registered(connect(settings))
+    for known in found:
         queues = [name.removeprefix("heald-") for name in known.queue_names()]
         beat = known.last_heartbeat.isoformat(timespec="seconds") if known.last_heartbeat else None
         facts = {
@@ -202,7 +195,8 @@ def workers(settings: Settings, output: Output) -> int:
         }
         output.record(facts)
         done = f"{known.successful_job_count} jobs"
-        output.print(f"{known.name}  {known.get_state()}  {'+'.join(queues)}  {done}  last heartbeat {beat}")
+        shown = f"{known.name}  {known.get_state()}  {'+'.join(queues)}  {done}  last heartbeat {beat}"
+        output.print(clean(shown))
     if not found:
         output.note("no worker is alive; start one with: heald worker")
         return 1
