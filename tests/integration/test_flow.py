@@ -149,6 +149,15 @@ def test_a_dead_letter_keeps_a_bounded_beginning_and_the_true_length(house: Make
     assert (int(letter[b"length"]), letter[b"body"], letter[b"whole"]) == (1_000_000, b"y" * 4096, b"0")
 
 
+def test_a_report_of_a_newer_version_is_kept_whole_for_a_replay(house: MakeHouse) -> None:
+    it = house()
+    raw = report("run-1", message="m" * 10_000).replace(b'"v": 1', b'"v": 2')
+    it.push(raw)
+    it.settle()
+    [(_, letter)] = it.conn.xrange(keys.DEAD)
+    assert (letter[b"run"], letter[b"body"], letter[b"whole"]) == (b"run-1", raw, b"1")
+
+
 def test_a_pause_begins_nothing_new_and_a_resume_goes_on(house: MakeHouse) -> None:
     it = house()
     it.conn.set(keys.PAUSED, "a person")

@@ -93,7 +93,9 @@ def _item(service: Service, arrived: Arrived, past: Past, now: Instant, jobs: Jo
     """One report as the commit script takes it: a run to create, or a dead letter."""
     report = arrived.report
     if isinstance(report, PoisonReport):
-        return ["dead", _dead_letter(arrived, report.reason, report.detail, "", arrived.raw[:POISON_PREFIX])]
+        # A newer producer's report is worth a replay once this service is newer, too.
+        body = arrived.raw if report.reason == "unknown_version" else arrived.raw[:POISON_PREFIX]
+        return ["dead", _dead_letter(arrived, report.reason, report.detail, report.run_id, body)]
     age = _age(report, now)
     if age > service.settings.retention.spool:
         most = service.settings.retention.spool

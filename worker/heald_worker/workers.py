@@ -24,7 +24,7 @@ from heald_worker.upkeep import RegisteredWorker, rq_options
 
 COLLECT_EVERY = 50_000
 """New objects between two rounds of the garbage collector: a batch makes thousands that die young, and no cycles."""
-HEARTBEAT_EVERY = 10.0
+HEARTBEAT_EVERY = 20.0
 LONGEST_IDLE = 5.0
 TROUBLE_PAUSE = 1.0
 
