@@ -61,7 +61,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure heald on this machine and print one table.")
     parser.add_argument("--only", metavar="NAME", action="append", choices=MEASUREMENTS, help="measure only this")
     parser.add_argument("--json", metavar="FILE", help="write the rows there, too")
-    parser.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds (default 5)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds (default 3)")
     parser.add_argument("--quick", action="store_true", help="tiny counts, to see that everything runs")
     return parser.parse_args(argv)
 

@@ -31,10 +31,10 @@ PATIENCE = 300.0
 class Effort(NamedTuple):
     """How much is measured: rounds that are interleaved, and the count of things in each."""
 
-    rounds: int = 5
+    rounds: int = 3
     pushes: int = 20_000
     single_pushes: int = 2_000
-    recoveries: int = 6_000
+    recoveries: int = 5_000
     rq_recoveries: int = 400
     latencies: int = 200
     starts: int = 20

@@ -94,6 +94,7 @@ KILL_HORSE = (
     "os.kill(int(horse), signal.SIGKILL)\n"
 )
 """A repair's parent is its keeper; the keeper's parent is the work-horse."""
+KILL_KEEPER = "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"
 
 
 def test_a_burst_works_everything_off_and_ends(shop: Shop) -> None:
@@ -149,9 +150,10 @@ def test_a_killed_work_horse_is_a_lost_repair_that_is_made_again_at_once(shop: S
     assert shop.events("run-1").count("repair_lost") == 1
 
 
-def test_a_repair_lost_too_often_is_a_failed_attempt(shop: Shop) -> None:
+@pytest.mark.parametrize("victim", [KILL_HORSE, KILL_KEEPER], ids=["horse", "keeper"])
+def test_a_repair_lost_too_often_is_a_failed_attempt(shop: Shop, victim: str) -> None:
     shop.configure(
-        MARK + KILL_HORSE + "import time; time.sleep(60)",
+        MARK + victim + "import time; time.sleep(60)",
         more="[policies.default]\nmax_attempts = 1\n",
     )
     shop.push(report("run-1"))

@@ -36,6 +36,8 @@ from heald_worker.upkeep import RegisteredWorker, rq_options
 
 RENEWAL_PATIENCE = 2
 """Seconds that a look at the lease may take, whatever the server or the network does."""
+LAST_WORDS = 5
+"""Seconds that a worker which stops takes to sign off."""
 HORSE_PATIENCE = 5.0
 """Seconds a work-horse gets between SIGTERM and SIGKILL."""
 PAUSE_LOOK = 2.0
@@ -44,8 +46,8 @@ SAME_SIGNAL = 1.0
 """Seconds within which a second signal is the first one once more: of the terminal, and of the supervisor."""
 
 
-class RenewalTooSlow(BaseTimeoutException):
-    """A look at the lease took too long."""
+class TooSlow(BaseTimeoutException):
+    """A server did not answer in time."""
 
 
 class RepairWorker(RegisteredWorker, Worker):
@@ -89,6 +91,11 @@ class RepairWorker(RegisteredWorker, Worker):
         if now - self._asked_at > SAME_SIGNAL:
             self._asked_at = self._stop_by = now
             stop_flag.raise_in(0)
+
+    def teardown(self) -> None:
+        """Sign off, unless the server is away."""
+        with contextlib.suppress(redis.RedisError, TooSlow), self.death_penalty_class(LAST_WORDS, TooSlow):
+            super().teardown()
 
     def set_shutdown_requested_date(self) -> None:
         """Nothing: a signal's handler must not wait for a server while a lease runs out."""
@@ -173,11 +180,11 @@ class RepairWorker(RegisteredWorker, Worker):
 
     def _renew(self, lease: Lease, job: Job, execution: Execution) -> None:
         try:
-            with self.death_penalty_class(RENEWAL_PATIENCE, RenewalTooSlow):
+            with self.death_penalty_class(RENEWAL_PATIENCE, TooSlow):
                 lost = "" if lease.renew() else "it was taken from this worker"
                 if not lost:
                     super().maintain_heartbeats(job, execution)
-        except (redis.RedisError, OSError, RenewalTooSlow) as trouble:
+        except (redis.RedisError, OSError, TooSlow) as trouble:
             lost = f"its lease cannot be renewed ({trouble})" if lease.left < 0 else ""
         if lost:
             log.error("the repair of run %s is ended: %s", job.args[0], lost)

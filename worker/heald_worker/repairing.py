@@ -79,7 +79,7 @@ def claim(service: Service, run_id: str, version: int) -> Held | None:
 
 
 def carry_out(service: Service, claimed: Held, stopping: Callable[[], bool] = stop_flag) -> None:
-    """Make the repair of a claimed attempt and commit what came of it; a repair that was stopped is given back."""
+    """Make the repair of a claimed attempt and commit what came of it; one that was stopped or lost is given back."""
     repair = service.repair_for(claimed.run.recovery, claimed.run.dry_run)
     report = perform(repair, order_for(claimed), scratch=service.scratch, stopping=stopping)
     try:
@@ -91,8 +91,8 @@ def carry_out(service: Service, claimed: Held, stopping: Callable[[], bool] = st
 
 
 def _hand_in(service: Service, claimed: Held, report: RepairReport, stopped: bool) -> str:
-    if stopped and not report.result.success:
-        return _persist(lambda: reclaim(service, claimed, service.ledger.now(), counts=False))
+    if report.lost or (stopped and not report.result.success):
+        return _persist(lambda: reclaim(service, claimed, service.ledger.now(), counts=not stopped))
     now = _persist(service.ledger.now)
     step = advance(claimed.run.recovery, RepairEnded(report.result), now)
     move = move_for(service, claimed, step, now, detail={"detail": report.detail})

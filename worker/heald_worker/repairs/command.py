@@ -6,6 +6,8 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from heald_producer.mask import Masker
 from heald_producer.signals import InvalidReport
 from heald_worker.playbook import CommandNotice, CommandRepair
@@ -40,7 +42,8 @@ def perform_command(
         with desk(scratch, repair_facts(order)) as place:
             variables["HEALD_RESULT"] = str(place.result)
             end = run_at(place, repair, variables, stopping)
-            return _report(repair, order, end, place, masker_for(repair, variables, environ))
+            report = _report(repair, order, end, place, masker_for(repair, variables, environ))
+            return replace(report, lost=end.fate is Fate.LOST)
     except MissingVariable as error:
         return failed(order, f"the repair was not started: {error}", str(error))
     except OSError as error:

@@ -39,10 +39,15 @@ class RepairOrder(msgspec.Struct, frozen=True):
 
 
 class RepairReport(msgspec.Struct, frozen=True):
-    """What came of an attempt, and one line about it for people."""
+    """What came of an attempt, and one line about it for people.
+
+    Attributes:
+        lost: whether nobody knows how it ended, so that the attempt is made again.
+    """
 
     result: RecoveryAttemptResult
     detail: str
+    lost: bool = False
 
 
 def succeeded(detail: str) -> RepairReport:
