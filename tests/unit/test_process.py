@@ -36,8 +36,9 @@ while True:
     time.sleep(0.1)
 """
 FORK_ON_AND_ON = """
-import os
-while True:
+import os, time
+end = time.monotonic() + 60  # so that a test that is killed leaves nothing behind for ever
+while time.monotonic() < end:
     if os.fork():
         os._exit(0)
 """
