@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types chaos bench clean
+.PHONY: help install demo test check lint format types chaos bench bench-long eval clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,11 +40,20 @@ types: $(STAMP) ## mypy, strict
 
 RUNS ?= 1000
 SEED ?= 1
-chaos: $(STAMP) ## kill workers, repairs and the server while runs heal, then check the books (RUNS=, SEED=)
-	$(BIN)/python tests/chaos/storm.py --runs $(RUNS) --seed $(SEED)
+FAULTS ?=
+chaos: $(STAMP) ## let everything go wrong while runs heal, then check the books (RUNS=, SEED=, FAULTS=kill,redis)
+	$(BIN)/python tests/chaos/run.py --runs $(RUNS) --seed $(SEED) --faults "$(FAULTS)"
 
 bench: $(STAMP) ## measure the service, as medians and ratios
 	$(BIN)/python tests/bench/bench.py
+
+bench-long: $(STAMP) ## work a backlog of a million runs off; takes 10 to 20 minutes and 15 GB
+	$(BIN)/python tests/bench/bench.py --long
+
+DATA ?= ../shared/eval
+JSON ?=
+eval: $(STAMP) ## measure diagnosis and extraction on labelled failures (DATA=folder, JSON=file)
+	$(BIN)/python tests/eval/evaluate.py $(DATA) $(if $(JSON),--json $(JSON))
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

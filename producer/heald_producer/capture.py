@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
-from heald_producer.excerpt import Excerpt
+from heald_producer.kept import Kept
 from heald_producer.relay import CannotWatch, Ended, run
 
 UNDELIVERED = 75
@@ -20,11 +21,13 @@ HELP = """\
 Usage: heald run [OPTIONS] [--] COMMAND [ARGUMENT]...
 
 Run a command and pass its output and exit code through, unchanged. When it
-fails, report the failure, with the last lines of its output as the message.
+fails, report the failure, with the lines of its output that tell why.
 
 Options:
   --stage STAGE     The pipeline's stage. Default: the command's first words.
   --run-id ID       The run that failed. Default: from the CI's variables.
+  --report GLOB     Test reports that the command writes, as 'build/**/*.xml';
+                    their failures are the message. May be given repeatedly.
   --policy NAME     Ask for a recovery policy by name.
   --flaky           The same command may well pass when it is repeated.
   --redis-url URL   The server. Default: HEALD_REDIS_URL, REDIS_URL, heald.toml.
@@ -42,7 +45,7 @@ Secrets are masked before anything leaves this machine: values of environment
 variables that look secret, and well-known shapes of tokens.
 """
 
-_WITH_VALUE = ("--stage", "--run-id", "--policy", "--redis-url", "--spool")
+_WITH_VALUE = ("--stage", "--run-id", "--report", "--policy", "--redis-url", "--spool")
 _SWITCHES = ("--flaky", "--strict", "--quiet", "--help")
 _SHORT = {"-q": "--quiet", "-h": "--help"}
 
@@ -52,9 +55,11 @@ class UsageError(Exception):
 
 
 class Options:
-    """The command line of `heald run`."""
+    """The command line of `heald run`; `started` is when the command did, as files are stamped with it."""
 
     def __init__(self) -> None:
+        self.reports: list[str] = []
+        self.started = 0.0
         self.stage: str | None = None
         self.run_id: str | None = None
         self.policy: str | None = None
@@ -99,12 +104,18 @@ def parse(argv: list[str]) -> Options:
         elif flag in _WITH_VALUE:
             if not equals and (not rest or rest[0] == "--"):
                 raise UsageError(f"{flag} needs a value")
-            setattr(options, name, _checked(flag, value if equals else rest.pop(0)))
+            value = _checked(flag, value if equals else rest.pop(0))
+            if name == "report":
+                options.reports.append(value)
+            else:
+                setattr(options, name, value)
         else:
             raise UsageError(f"there is no option {word}" + _suggestion(flag))
     options.command = rest
     if not (rest or options.help):
         raise UsageError("no command is given")
+    if options.reports and "--" in rest and os.path.isfile(rest[0]) and not os.access(rest[0], os.X_OK):  # noqa: PTH113
+        raise UsageError(f"{rest[0][:80]!a} is no command; quote the pattern of --report, or the shell expands it")
     return options
 
 
@@ -137,9 +148,11 @@ def _is_run_id(text: str) -> bool:
 
 
 def _run(options: Options) -> int:
-    excerpt = Excerpt()
+    kept = Kept()
+    # Linux stamps files with a coarser clock, which is a little behind.
+    options.started = time.clock_gettime(getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME))
     try:
-        ended = run(options.command, excerpt, _warn)
+        ended = run(options.command, kept, _warn)
     except CannotWatch as reason:
         return _run_unwatched(options.command, reason)
     if ended.problem:
@@ -150,7 +163,7 @@ def _run(options: Options) -> int:
         if not options.quiet:
             _say(f"not reported, as the command was stopped by signal {int(ended.stopped_by)}")
         return ended.code
-    delivered = _report(options, ended, excerpt)
+    delivered = _report(options, ended, kept)
     return UNDELIVERED if options.strict and not delivered else ended.code
 
 
@@ -164,12 +177,12 @@ def _run_unwatched(command: list[str], reason: CannotWatch) -> int:
         return 127 if isinstance(problem, FileNotFoundError) else 126
 
 
-def _report(options: Options, ended: Ended, excerpt: Excerpt) -> bool:
+def _report(options: Options, ended: Ended, kept: Kept) -> bool:
     """Whether the failure reached the server. Nothing that goes wrong here gets out."""
     try:
         from heald_producer.failure import report_failure
 
-        return report_failure(options, ended, excerpt, _say if not options.quiet else _ignore, _warn)
+        return report_failure(options, ended, kept, _say if not options.quiet else _ignore, _warn)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the build's exit code is not ours to change
         _warn(f"the failure is not reported: {type(error).__name__}: {error}")
         return False

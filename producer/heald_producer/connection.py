@@ -205,7 +205,10 @@ _MEANINGS = (
     _Meaning(_REPLY, "NOPERM", "{server} does not allow this: {text}", _PERMISSION),
     _Meaning(redis.ReadOnlyError, "", "{server} is a read-only replica", "name the primary, or use Sentinel"),
     _Meaning(
-        redis.OutOfMemoryError, "", "{server} is out of memory", "raise its maxmemory, or let workers empty the inbox"
+        redis.OutOfMemoryError,
+        "",
+        "{server} is out of memory",
+        "raise its maxmemory: until then no worker can move either",
     ),
     _Meaning(redis.BusyLoadingError, "", "{server} is still loading its data", "try again in a moment"),
     _Meaning(_REPLY, "MISCONF", "{server} cannot save to its disk and refuses writes", "free its disk; see its log"),
@@ -279,6 +282,8 @@ def _from_file(environ: Mapping[str, str], cwd: Path) -> Server:
         sentinel = msgspec.convert(entries.get("sentinel"), Sentinel | None)
     except (OSError, ValueError) as error:
         raise ServerTrouble(f"{path} cannot be used: {error}", "mend it, or give --redis-url") from None
+    if sentinel is not None and "redis_url" in entries:
+        raise ServerTrouble(f"{path} has both redis_url and [sentinel]", "keep the one that is meant")
     if sentinel is not None and environ.get("HEALD_SENTINEL_PASSWORD"):
         sentinel = msgspec.structs.replace(sentinel, password=environ["HEALD_SENTINEL_PASSWORD"])
     return Server(url, sentinel)

@@ -17,6 +17,7 @@ import msgspec
 
 from heald_producer.shapes import MASK, SHAPES, mask_private_keys
 from heald_producer.signals import Context
+from heald_producer.wrapped import mask_wrapped
 
 MIN_SECRET_CHARS = 6
 _MIN_LINE_CHARS = 16
@@ -60,7 +61,7 @@ class Masker:
         """The text without what looks secret. Takes linear time."""
         for form in self._forms:
             text = text.replace(form, MASK)
-        text = mask_private_keys(text)
+        text = mask_wrapped(mask_private_keys(text))
         lowered = text.lower()
         for shape in SHAPES:
             if any(hint in lowered for hint in shape.hints):

@@ -1,4 +1,4 @@
-"""Run a command and pass its output on, unchanged and as it comes, while an excerpt of it is kept.
+"""Run a command and pass its output on, unchanged and as it comes, while some of it is kept.
 
 stdout and stderr go through a pipe each, or through one where both are the same file, so that their order stays.
 Where one of them is a terminal the command gets a pseudo-terminal instead, and a session of its own when a person
@@ -19,14 +19,14 @@ import select
 import signal
 
 from heald_producer.spawn import become_command
-from heald_producer.streams import PIPE_BYTES, Stream, fill_standard_streams, open_streams
+from heald_producer.streams import Stream, fill_standard_streams, open_streams
 
 TYPE_CHECKING = False  # `typing` would cost a green build more than all the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
 
-    from heald_producer.excerpt import Excerpt
+    from heald_producer.kept import Kept
     from heald_producer.terminal import Keyboard
 
     Warn = Callable[[str], None]
@@ -59,7 +59,7 @@ class CannotWatch(Exception):
     """This machine has no pipe or process left for heald; nothing was started."""
 
 
-def run(argv: list[str], excerpt: Excerpt, warn: Warn) -> Ended:
+def run(argv: list[str], kept: Kept, warn: Warn) -> Ended:
     """Run a command to its end and pass its output on.
 
     Raises:
@@ -70,7 +70,7 @@ def run(argv: list[str], excerpt: Excerpt, warn: Warn) -> Ended:
         interactive, streams = open_streams(warn)
     except OSError as error:
         raise CannotWatch(str(error)) from None
-    relay = Relay(argv, streams, excerpt, warn)
+    relay = Relay(argv, streams, kept, warn)
     if interactive:
         from heald_producer.terminal import Keyboard
 
@@ -85,15 +85,14 @@ class Relay:
     `here`, in heald's group, where the terminal's keyboard speaks to both.
     """
 
-    def __init__(self, argv: list[str], streams: list[Stream], excerpt: Excerpt, warn: Warn) -> None:
-        self.argv, self.streams, self.excerpt, self.warn = argv, streams, excerpt, warn
+    def __init__(self, argv: list[str], streams: list[Stream], kept: Kept, warn: Warn) -> None:
+        self.argv, self.streams, self.kept, self.warn = argv, streams, kept, warn
         self.keyboard: Keyboard | None = None
         self.child = 0
         self.status: int | None = None
         self.stopped_by = 0
         self.reader_left = False
         self.place = "here" if _has_terminal() else "group"
-        self.buffer = memoryview(bytearray(PIPE_BYTES))
 
     def run(self) -> Ended:
         """Start the command and stay with it to its end.
@@ -228,36 +227,9 @@ class Relay:
                 self.status = status
 
     def _pass_on(self, stream: Stream) -> None:
-        """One read, and its writing. What is left at the end is bounded, whoever still holds the pipe."""
-        try:
-            size = os.readv(stream.source, [self.buffer])
-        except BlockingIOError:
-            return
-        except OSError:  # a pseudo-terminal whose last user is gone
-            size = 0
-        data = self.buffer[:size]
-        if size and not stream.broken:
-            self._write(stream, data)
-        self.excerpt.add(data)
-        if self.status is not None:
-            stream.left -= size
-        if size == 0 or stream.left <= 0:
+        if not stream.pass_on(self.kept, self.warn, draining=self.status is not None):
+            self.reader_left |= stream.reader_left
             self._close(stream)
-
-    def _write(self, stream: Stream, data: memoryview) -> None:
-        while data:
-            try:
-                data = data[os.write(stream.sink, data) :]
-            except BlockingIOError:  # somebody made our output non-blocking
-                select.select([], [stream.sink], [])
-            except BrokenPipeError:
-                self.reader_left = True
-                self._close(stream)  # so that the command meets a closed pipe too
-                return
-            except OSError as error:
-                stream.broken = True
-                self.warn(f"the command's output cannot be written: {error.strerror}")
-                return
 
     def _close(self, stream: Stream) -> None:
         if stream in self.streams:

@@ -10,11 +10,21 @@ from typing import NamedTuple
 
 MASK = "[masked]"
 
-_FREE = r"(?<![A-Za-z0-9_-])"
-"""Not within a word: a token begins here, and a long run is tried once."""
-_VALUE = r"(?=[^\s\"'&]{0,200}\d)[^\s\"'`<>\[\](){},;$*|&\\]{8,400}"
+_ENDS_A_WORD = (
+    *(r"%[0-9A-Fa-f]{2}", r"\\[nrt]", r"\\u[0-9A-Fa-f]{4}"),
+    *(r"\x1b\[[0-9]m", r"\x1b\[[0-9]{2}m", r"\x1b\[[0-9];[0-9]{2}m"),
+)
+"""Escapes and colours: a token may follow at once, though they end with a letter. Else it begins where a word does."""
+_HEAD = re.compile(r"(?:[A-Za-z0-9_/-]|\\[.$])+(?![*+?{])")
+"""The letters that every match of a pattern begins with: searching for them is quick."""
+_QUOTE = r"(?:\\{0,3}[\"'])?"
+_VALUE = r"(?=[^\s\"'&]{0,200}\d)[^\s\"'`<>\[\](){},;$*|&\\]{8,2000}+(?![\[(])"
 """A value that is no word, call or placeholder: no brackets, at least one digit."""
-_NAME = r"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|client[_-]?secret)"
+_SCHEME = r"(?:bearer|basic|token|digest|apikey|negotiate)"
+_NAME = (
+    r"(?:passw(?:or)?d|passphrase|[_.-]pass|secret|token|credentials?|(?:secret[_-]?)?access[_-]?key"
+    r"|(?:api|app|private|secret|encryption|signing|deploy|master|account|storage|service)[_-]?key(?:[_-]?base)?)"
+)
 
 
 class Shape(NamedTuple):
@@ -27,7 +37,16 @@ class Shape(NamedTuple):
 
 def _token(pattern: str, *hints: str) -> Shape:
     """A secret that is told by itself; the whole match goes."""
-    return Shape(hints, re.compile(_FREE + pattern, re.ASCII))
+    head = _HEAD.match(pattern)
+    begin = head[0] if head else ""
+    letters = f".{{{len(begin) - begin.count(chr(92))}}}"
+    free = "|".join([f"(?<![A-Za-z0-9_-]{letters})", *(f"(?<={before}{letters})" for before in _ENDS_A_WORD)])
+    return Shape(hints, re.compile(f"{begin}(?:{free}){pattern[len(begin) :]}", re.ASCII))
+
+
+def _tokens(begins: str, pattern: str) -> list[Shape]:
+    """As `_token`, for several words that such a secret may begin with."""
+    return [_token(re.escape(begin).replace(r"\-", "-") + pattern, begin.lower()) for begin in begins.split()]
 
 
 def _after(before: str, value: str, *hints: str) -> Shape:
@@ -53,10 +72,11 @@ SHAPES: tuple[Shape, ...] = (
     ),
     _after(r"(?<![A-Za-z0-9.])_(?:auth|authToken|password)=", r"[^\s\"']{6,400}", "_auth", "_password"),
     # Clouds
-    _token(r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}\b", "akia", "asia", "abia", "acca"),
+    *_tokens("AKIA ASIA ABIA ACCA", r"[A-Z0-9]{16}\b"),
     _after(r"aws.{0,20}(?:secret|key).{0,20}?[=:]\s{0,4}[\"']?", r"[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])", "aws"),
     _token(r"AIza[A-Za-z0-9_-]{35}", "aiza"),
     _token(r"ya29\.[A-Za-z0-9_-]{20,2000}", "ya29."),
+    _token(r"1//0[A-Za-z0-9_-]{40,200}", "1//0"),
     _token(r"GOCSPX-[A-Za-z0-9_-]{20,60}", "gocspx-"),
     _after(r"\"private_key_id\"\s{0,4}:\s{0,4}\"", r"[0-9a-f]{40}", "private_key_id"),
     _after(
@@ -72,11 +92,15 @@ SHAPES: tuple[Shape, ...] = (
     _token(r"fm[12]_[A-Za-z0-9+/=_-]{40,1000}", "fm1_", "fm2_"),
     _token(r"HRKU-[A-Za-z0-9_-]{30,100}", "hrku-"),
     _token(r"nfp_[A-Za-z0-9]{30,60}", "nfp_"),
+    _token(r"vc[a-z]_[A-Za-z0-9]{24,80}", "vcp_", "vci_", "vca_", "vcr_", "vck_"),
+    _token(r"cf(?:at|ut|k)_[A-Za-z0-9_-]{32,80}", "cfat_", "cfut_", "cfk_"),
+    _token(r"v1\.0-[0-9a-f]{24}-[0-9a-f]{146}", "v1.0-"),
     _token(r"sbp_[0-9a-f]{40}", "sbp_"),
     _token(r"pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.=-]{30,80}", "pscale_"),
     _token(r"pul-[0-9a-f]{40}", "pul-"),
     _token(r"dp\.(?:pt|st|ct|sa|scim|audit)\.[A-Za-z0-9_.-]{30,80}", "dp."),
     _token(r"hv[sbr]\.[A-Za-z0-9_-]{20,400}", "hvs.", "hvb.", "hvr."),
+    _token(r"s\.(?=[A-Za-z]{0,24}\d)(?=[a-z0-9]{0,24}[A-Z])[A-Za-z0-9]{24}(?![A-Za-z0-9_(]|\.[A-Za-z0-9_])", "s."),
     _token(r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,80}", ".atlasv1."),
     _token(r"AGE-SECRET-KEY-1[A-Z0-9]{50,70}", "age-secret-key-"),
     # Services
@@ -84,13 +108,26 @@ SHAPES: tuple[Shape, ...] = (
     _token(r"xapp-[0-9]-[A-Za-z0-9-]{10,300}", "xapp-"),
     _after(r"hooks\.slack\.com/(?:services|workflows|triggers)/", r"[A-Za-z0-9/_-]{16,200}", "hooks.slack.com"),
     _after(r"discord(?:app)?\.com/api/webhooks/[0-9]{5,30}/", r"[A-Za-z0-9_-]{16,200}", "/api/webhooks/"),
-    _token(r"[srp]k_(?:live|test)_[A-Za-z0-9]{10,250}", "k_live_", "k_test_"),
+    *_tokens("sk_live_ rk_live_ pk_live_ sk_test_ rk_test_ pk_test_", r"[A-Za-z0-9]{10,250}"),
     _token(r"whsec_[A-Za-z0-9+/=]{16,100}", "whsec_"),
     _token(r"sq0(?:atp|csp|idp)-[A-Za-z0-9_-]{20,60}", "sq0"),
     _token(r"shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}", "shp"),
     _token(r"SG\.[A-Za-z0-9_-]{16,32}\.[A-Za-z0-9_-]{16,64}", "sg."),
-    _token(r"SK[0-9a-f]{32}\b", "sk"),
-    _token(r"[0-9a-f]{32}-us[0-9]{1,2}\b", "-us"),
+    *_tokens("SK AC", r"[0-9a-f]{32}\b"),
+    _token(r"[0-9a-f]{32}-us[0-9]{1,2}\b", *(f"-us{digit}" for digit in range(1, 10))),
+    _token(r"key-[0-9a-f]{32}\b", "key-"),
+    _token(r"xkeysib-[0-9a-f]{64}-[A-Za-z0-9]{16}", "xkeysib-"),
+    _token(r"EAA[A-Za-z0-9_-]{60,400}", "eaa"),
+    _token(r"access_token\$production\$[0-9a-z]{16}\$[0-9a-f]{32}", "$production$"),
+    _token(r"A{18,24}(?=[A-Za-z0-9]{0,100}%[0-9A-F]{2})[A-Za-z0-9%]{50,200}", "a" * 18),
+    _token(r"sl\.(?:u\.)?[A-Za-z0-9_-]{100,1500}", "sl."),
+    _token(r"secret_[A-Za-z0-9]{43}\b", "secret_"),
+    _token(r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}", "pat"),
+    *_tokens(
+        "M N O",
+        r"[DTjz][AEIMQUYcgk][w-z0-5](?:[MNO][DTjz][AEIMQUYcgk][w-z0-5]){4,6}[A-Za-z0-9_-]{0,4}"
+        r"\.[A-Za-z0-9_-]{6,7}\.[A-Za-z0-9_-]{27,40}",
+    ),
     Shape(("aa",), re.compile(r"(?<![0-9])[0-9]{8,10}:AA[A-Za-z0-9_-]{32,34}(?![A-Za-z0-9_-])", re.ASCII)),
     _token(r"lin_(?:api|oauth)_[A-Za-z0-9]{32,64}", "lin_"),
     _token(r"gl(?:c|sa)_[A-Za-z0-9+/=_-]{30,400}", "glc_", "glsa_"),
@@ -105,24 +142,29 @@ SHAPES: tuple[Shape, ...] = (
     _token(r"hf_[A-Za-z0-9]{30,60}", "hf_"),
     _token(r"sk-(?:ant|proj|svcacct|admin|or|None)-[A-Za-z0-9_-]{16,300}", "sk-"),
     _token(r"sk-[A-Za-z0-9]{20,100}(?![A-Za-z0-9-])", "sk-"),
-    _token(r"(?:gsk_|r8_|pplx-|xai-)[A-Za-z0-9]{32,100}", "gsk_", "r8_", "pplx-", "xai-"),
+    *_tokens("gsk_ r8_ pplx- xai-", r"[A-Za-z0-9]{32,100}"),
     # Shapes of protocols
     _token(r"eyJ[A-Za-z0-9_-]{8,8000}\.eyJ[A-Za-z0-9_-]{8,8000}\.[A-Za-z0-9_-]{8,2000}", "eyj"),
     _after(
-        r"authorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:(?:bearer|basic|token|digest|apikey|negotiate)\s{1,3})?",
-        r"(?!(?:bearer|basic|token|digest|apikey|negotiate)\s)[^\s\"'\[]{6,8000}",
+        rf"authorization{_QUOTE}[ \t]{{0,3}}[:=][ \t]{{0,3}}\[?{_QUOTE}(?:{_SCHEME}[ \t]{{1,3}})?",
+        rf"(?!{_SCHEME}\s)[^\s\"'\[\]\\]{{6,8000}}",
         "authorization",
     ),
-    _after(r"\bbearer\s{1,3}", r"(?=[A-Za-z._~+/=-]{0,200}\d)[A-Za-z0-9._~+/=-]{16,8000}", "bearer"),
+    _after(r"\bbearer[ \t]{1,3}", r"(?=[A-Za-z._~+/=-]{0,200}\d)[A-Za-z0-9._~+/=-]{16,8000}", "bearer"),
     _after(
-        r"\b(?:x-api-key|x-auth-token|x-vault-token|x-gitlab-token|private-token|job-token|deploy-token)[\"']?\s?[:=]\s?[\"']?",
-        r"[^\s\"'\[]{6,4000}",
+        r"\b(?:[a-z]{1,8}-(?:api|app|auth|application)-key|x-(?:auth|vault|gitlab)-token|(?:private|job|deploy)-token)"
+        rf"{_QUOTE}[ \t]?[:=][ \t]?{_QUOTE}",
+        r"[^\s\"'\[\\]{6,4000}",
         "-key",
         "-token",
     ),
-    _after(r"\b(?:set-)?cookie[\"']?\s{0,2}:\s{0,2}[\"']?", r"[^\r\n\"'\[]{6,8000}", "cookie"),
+    _after(
+        rf"(?<![\w./-])(?:set-)?cookie{_QUOTE}[ \t]{{0,2}}:[ \t]{{0,2}}{_QUOTE}(?=[^\s=;]{{1,64}}=)",
+        r"[^\r\n\"'\[\\]{6,8000}",
+        "cookie",
+    ),
     _after(r"://[^\s/@:\"'<>\[]{0,128}:", r"[^\s/@\"'<>\[]{1,300}(?=@)", "://"),
-    _after(r"://", r"[A-Za-z0-9_.~%-]{20,300}(?=@)", "://"),
+    _after(r"://", r"[A-Za-z0-9_.~%-]{20,300}(?=(?::[^\s/@]{0,64})?@)", "://"),
     _after(
         r"[?&](?:sig|signature|token|access_token|refresh_token|id_token|key|api_key|apikey|client_secret|password"
         r"|x-amz-signature|x-amz-security-token|x-goog-signature)=",
@@ -130,9 +172,30 @@ SHAPES: tuple[Shape, ...] = (
         "=",
     ),
     # Assignments and flags
-    _after(rf"{_NAME}(?:=[\"']?|[\"']?\s?[:=]\s?[\"'])", _VALUE, "pass", "secret", "token", "key"),
-    _after(rf"--?[a-z0-9-]{{0,32}}{_NAME}[ =][\"']?", _VALUE, "pass", "secret", "token", "key"),
+    _after(
+        rf"{_NAME}{_QUOTE}(?:=(?!=)|[ \t]{{0,3}}[:=][ \t]{{1,3}}|:){_QUOTE}",
+        _VALUE,
+        "pass",
+        "secret",
+        "token",
+        "key",
+        "credential",
+    ),
+    _after(r"client-key-data[\"']?:[ \t]{1,4}[\"']?", r"[A-Za-z0-9+/=]{16,16000}", "client-key-data"),
+    _after(r"(?:;[ \t]?|[?&]|\bmysql_)pwd=[\"']?", _VALUE, "pwd="),
+    _after(rf"<[a-z:._-]{{0,40}}{_NAME}>", r"[^\s<>]{6,400}", "<"),
+    _after(rf"=[\"'][a-z:._-]{{0,40}}{_NAME}[\"'][ \t]{{1,4}}value=[\"']", r"[^\"'\s]{6,400}", "value="),
+    _after(rf"(?<![A-Za-z0-9_-])--?[a-z0-9-]{{0,32}}{_NAME}[ =][\"']?", _VALUE, "pass", "secret", "token", "key"),
+    _after(r"\blogin\s{1,8}[^\s]{1,128}\s{1,8}password\s{1,8}", r"[^\s]{3,300}", "password"),
     _after(r"\bcurl\b[^\n]{0,200}?\s(?:-u|--user)[ =]?[\"']?[^\s:\"']{1,100}:", r"[^\s\"'\[]{3,300}", "curl"),
+    _after(r"\bcurl\b[^\n]{0,200}?\s(?:-b|--cookie)[ =]?[\"']?[^\s=\"']{1,100}=", r"[^\s\"'\[]{3,4000}", "curl"),
+    _after(
+        r"\b(?:twine\s{1,4}upload|(?:docker|podman|buildah|skopeo|nerdctl|helm|oras|crane)\b[^\n]{0,100}?\slogin)\b"
+        r"[^\n]{0,200}?\s-p[ =][\"']?",
+        r"(?![-\[])(?=[^\s]{0,200}\d)[^\s\"'\[]{6,300}",
+        " -p",
+    ),
+    _after(r"\bcodecov\b[^\n]{0,200}?\s-t[ =][\"']?", r"[^\s\"'\[]{16,300}", "codecov"),
 )
 """In the order in which they are applied: a token that is told by itself goes before what stands around it."""
 

@@ -3,23 +3,58 @@
 from __future__ import annotations
 
 import os
+import select
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from heald_producer.kept import Kept
+
 STDOUT, STDERR = 1, 2
 PIPE_BYTES = 1024 * 1024
-"""What one read takes, and what a pipe holds where the system allows: no more can be left in it at the end."""
+"""What a pipe holds where the system allows: no more can be left in it at the end."""
 
 
 class Stream:
-    """One output on its way: read from `source`, written to `sink`; `slave` is the command's end."""
+    """One output on its way: read from `source`, written to `sink`; `slave` is the command's end.
+
+    Attributes:
+        left: bytes that may still come once the command has ended, whoever else holds the pipe.
+        broken: it cannot be written any more; what comes is read all the same.
+        reader_left: nobody reads it any more, so that the command is to meet a closed pipe too.
+    """
 
     def __init__(self, sink: int, source: int, slave: int) -> None:
         self.sink, self.source, self.slave = sink, source, slave
         self.left = PIPE_BYTES
-        self.broken = False
+        self.broken = self.reader_left = False
+
+    def pass_on(self, kept: Kept, warn: Callable[[str], None], *, draining: bool) -> bool:
+        """One read, and its writing. Returns whether more may come; `draining` bounds that."""
+        try:
+            size = os.readv(self.source, kept.room())
+        except BlockingIOError:
+            return True
+        except OSError:  # a pseudo-terminal whose last user is gone
+            size = 0
+        for data in kept.take(size):
+            self._write(data, warn)
+        if draining:
+            self.left -= size
+        return size > 0 and self.left > 0 and not self.reader_left
+
+    def _write(self, data: memoryview, warn: Callable[[str], None]) -> None:
+        while data and not (self.broken or self.reader_left):
+            try:
+                data = data[os.write(self.sink, data) :]
+            except BlockingIOError:  # somebody made our output non-blocking
+                select.select([], [self.sink], [])
+            except BrokenPipeError:
+                self.reader_left = True
+            except OSError as error:
+                self.broken = True
+                warn(f"the command's output cannot be written: {error.strerror}")
 
 
 def fill_standard_streams() -> None:

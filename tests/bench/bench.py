@@ -17,10 +17,13 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # for `support`, which the test suite uses too
 
+import busy
+import diagnosis
 import flow
 import footprint
 import growth
 import latency
+import long
 import pushing
 import starts
 from lab import QUICK, Effort, Lab
@@ -30,13 +33,16 @@ from table import Row, as_json, show
 from support.server import Server
 
 MEASUREMENTS: dict[str, Callable[[Lab], list[Row]]] = {
+    "diagnosis": diagnosis.measure,
     "push": pushing.measure,
     "flow": flow.measure,
     "latency": latency.measure,
+    "busy": busy.measure,
     "run": starts.measure,
     "footprint": footprint.measure,
     "memory": growth.measure,
 }
+LONG: dict[str, Callable[[Lab], list[Row]]] = {"long": long.measure}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,12 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     effort = QUICK if options.quick else Effort()
     if options.rounds:
         effort = effort._replace(rounds=options.rounds)
+    if options.backlog:
+        effort = effort._replace(backlog=options.backlog)
     about, rows = _about(effort), []
     progress = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="heald-bench-") as folder:
-        for name in options.only or MEASUREMENTS:
+        measurements = LONG if options.long else MEASUREMENTS
+        for name in options.only or measurements:
             progress.print(f"measuring: {name}", style="dim")
-            rows += _in_a_fresh_lab(name, Path(folder, name), effort)
+            rows += _in_a_fresh_lab(measurements[name], Path(folder, name), effort)
     show(rows, about)
     if options.json:
         Path(options.json).write_text(as_json(rows, about) + "\n")
@@ -60,18 +69,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure heald on this machine and print one table.")
     parser.add_argument("--only", metavar="NAME", action="append", choices=MEASUREMENTS, help="measure only this")
+    parser.add_argument("--long", action="store_true", help="work a million runs off, instead of everything else")
+    parser.add_argument("--backlog", type=int, metavar="N", help="with --long: so many runs instead")
     parser.add_argument("--json", metavar="FILE", help="write the rows there, too")
     parser.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds (default 3)")
     parser.add_argument("--quick", action="store_true", help="tiny counts, to see that everything runs")
     return parser.parse_args(argv)
 
 
-def _in_a_fresh_lab(name: str, folder: Path, effort: Effort) -> list[Row]:
+def _in_a_fresh_lab(measure: Callable[[Lab], list[Row]], folder: Path, effort: Effort) -> list[Row]:
     folder.mkdir()
     with Server("valkey", folder) as server:
         lab = Lab(server, folder, effort)
         try:
-            return MEASUREMENTS[name](lab)
+            return measure(lab)
         finally:
             lab.client.close()
 

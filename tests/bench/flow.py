@@ -15,25 +15,29 @@ TARGET = 10
 
 def measure(lab: Lab) -> list[Row]:
     """The runs are queued first, then one worker starts; the clock stops when the last log stands in the stream."""
-    plain, durable, rq = [], [], []
+    plain, durable, twice, rq = [], [], [], []
     for _ in range(lab.effort.rounds):
         rq.append(_rq(lab))
         plain.append(_heald(lab, fsync=False))
         durable.append(_heald(lab, fsync=True))
+        twice.append(_heald(lab, fsync=True, processes=2))
     heald_runs, rq_runs = lab.effort.recoveries, lab.effort.rq_recoveries
     return [
         _rate("recoveries, artifacts renamed", plain, heald_runs),
         _rate("recoveries, artifacts synced too", durable, heald_runs),
+        _rate("the same by two control processes", twice, heald_runs),
         _rate("RQ SimpleWorker, the same flow", rq, rq_runs),
         at_least(TARGET, _ratio("heald renamed : RQ SimpleWorker", plain, heald_runs, rq, rq_runs)),
         at_least(TARGET, _ratio("heald synced : RQ SimpleWorker", durable, heald_runs, rq, rq_runs)),
+        at_least(1, _ratio("two control processes : one", twice, heald_runs, durable, heald_runs)),
     ]
 
 
-def _heald(lab: Lab, *, fsync: bool) -> Spent:
+def _heald(lab: Lab, *, fsync: bool, processes: int = 1) -> Spent:
     lab.fresh()
     lab.push(lab.effort.recoveries)
-    return lab.time_worker(HEALD, lab.environ(recording(fsync=fsync)), RECOVERIES, lab.effort.recoveries)
+    environ = lab.environ(recording(fsync=fsync))
+    return lab.time_worker(HEALD, environ, RECOVERIES, lab.effort.recoveries, processes)
 
 
 def _rq(lab: Lab) -> Spent:

@@ -17,7 +17,7 @@ def measure(lab: Lab) -> list[Row]:
         for count in lab.effort.memory_runs:
             lab.push(count - done, first=done)
             lab.until(lambda wanted=count: client.xlen(RECOVERIES) >= wanted, process, 0.02)
-            sizes.append(_resident(process.pid))
+            sizes.append(resident(process.pid))
             done = count
     few, many = lab.effort.memory_runs[0], lab.effort.memory_runs[-1]
     return [
@@ -27,7 +27,7 @@ def measure(lab: Lab) -> list[Row]:
     ]
 
 
-def _resident(pid: int) -> float:
+def resident(pid: int) -> float:
     """MiB that a process holds in memory."""
     shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], stdout=subprocess.PIPE, check=True).stdout
     return int(shown) / 1024

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,15 +34,16 @@ class Effort(NamedTuple):
     rounds: int = 3
     pushes: int = 20_000
     single_pushes: int = 2_000
-    recoveries: int = 5_000
+    recoveries: int = 20_000
     rq_recoveries: int = 400
     latencies: int = 200
     starts: int = 20
     footprint_runs: int = 10_000
     memory_runs: tuple[int, ...] = (1_000, 10_000)
+    backlog: int = 1_000_000
 
 
-QUICK = Effort(1, 500, 50, 60, 10, 5, 2, 200, (50, 200))
+QUICK = Effort(1, 500, 50, 60, 10, 5, 2, 200, (50, 200), 1_000)
 """Enough to see that everything runs; the numbers mean nothing."""
 
 
@@ -106,13 +107,16 @@ class Lab:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
-    def time_worker(self, argv: Sequence[str], environ: Mapping[str, str], stream: str, count: int) -> Spent:
-        """Start a worker and stop the clock when a stream has this many entries; its start counts."""
+    def time_worker(
+        self, argv: Sequence[str], environ: Mapping[str, str], stream: str, count: int, processes: int = 1
+    ) -> Spent:
+        """Start a worker, or several, and stop the clock when a stream has this many entries; their start counts."""
         before, commands = self._server_cpu(), self._commands()
         children = _children_cpu()
         begun = time.perf_counter()
-        with self.process(argv, environ) as process:
-            self.until(lambda: self.client.xlen(stream) >= count, process, 0.01)
+        with ExitStack() as workers:
+            *_, last = [workers.enter_context(self.process(argv, environ)) for _ in range(processes)]
+            self.until(lambda: self.client.xlen(stream) >= count, last, 0.01)
             wall = time.perf_counter() - begun
             server_cpu, commands = self._server_cpu() - before, self._commands() - commands
         return Spent(wall, _children_cpu() - children, server_cpu, commands)

@@ -6,10 +6,13 @@ import base64
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import redis
+from msgspec.structs import replace
 
 from heald_worker import keys
+from heald_worker.config import Limits
 from heald_worker.letters import PAGE, letter_ids, purge_up_to
 from support.calls import Caller
 from support.server import Server
@@ -169,3 +172,57 @@ def test_no_dead_letters_is_no_error(heald: Caller) -> None:
     assert heald("dead", "list").err == "heald: there are no dead letters\n"
     assert heald("dead", "replay", "--all").out == "0 dead letters replayed\n"
     assert heald("dead", "purge", "--all").out == "0 dead letters purged\n"
+
+
+def weighs(it: House) -> int:
+    """Bytes of all dead letters, counted by hand."""
+    return sum(len(part) for _, fields in it.conn.xrange(keys.DEAD) for pair in fields.items() for part in pair)
+
+
+def conflicts(count: int, size: int = 20_000) -> list[bytes]:
+    """Reports under an id that is taken, which are kept whole."""
+    return [report("taken", message="x" * size, context={"job": str(number)}) for number in range(count)]
+
+
+@pytest.fixture
+def narrow(conn: redis.Redis, tmp_path: Path) -> Iterator[House]:
+    it = House(conn, settings(tmp_path, limits=Limits(dead_letter_bytes=400_000)))
+    it.push(report("taken"))
+    it.settle()
+    yield it
+    it.close()
+
+
+def test_dead_letters_are_bounded_by_their_bytes_and_the_oldest_go_first(narrow: House) -> None:
+    narrow.push(*conflicts(50))
+    narrow.settle()
+    assert 380_000 < weighs(narrow) <= 400_000
+    jobs = [msgspec.json.decode(fields[b"body"])["context"]["job"] for _, fields in narrow.conn.xrange(keys.DEAD)]
+    assert jobs == [str(number) for number in range(50)][-len(jobs) :]
+    assert int(narrow.conn.hget(keys.STATS, "letter_bytes")) == weighs(narrow)
+
+
+def test_the_bytes_are_counted_anew_when_somebody_has_removed_letters(narrow: House) -> None:
+    narrow.push(*conflicts(15))
+    narrow.settle()
+    for entry_id, _ in narrow.conn.xrange(keys.DEAD)[3:9]:
+        narrow.conn.xdel(keys.DEAD, entry_id)
+    narrow.push(*conflicts(2))
+    narrow.settle()
+    assert narrow.conn.xlen(keys.DEAD) == 11
+    assert int(narrow.conn.hget(keys.STATS, "letter_bytes")) == weighs(narrow)
+    assert int(narrow.conn.hget(keys.STATS, "letters")) == 11
+
+
+def test_letters_that_an_older_heald_has_not_counted_are_bounded_too(narrow: House) -> None:
+    narrow.push(*conflicts(19))
+    narrow.settle()
+    newest = [entry_id for entry_id, _ in narrow.conn.xrange(keys.DEAD)]
+    narrow.conn.hdel(keys.STATS, "letters", "letter_bytes")
+    narrow.service.settings = replace(narrow.service.settings, limits=Limits(dead_letter_bytes=270_000))
+    narrow.push(*conflicts(1))
+    narrow.settle()
+    left = [entry_id for entry_id, _ in narrow.conn.xrange(keys.DEAD)]
+    assert weighs(narrow) <= 270_000
+    assert left[:-1] == newest[-len(left) + 1 :]
+    assert int(narrow.conn.hget(keys.STATS, "letter_bytes")) == weighs(narrow)

@@ -12,7 +12,7 @@ import redis
 
 from heald_producer.signals import FailureReport, FailureSignal
 from heald_producer.wire import encode_report
-from heald_worker import keys
+from heald_worker import keys, queues
 from heald_worker.cli import main
 from support.server import Server, free_port
 
@@ -48,6 +48,13 @@ def open_run(conn: redis.Redis, run_id: str, due_ms: float | None = None) -> Non
     conn.hset(keys.run(run_id), mapping={"v": 1, "s": "{}"})
     if due_ms is not None:
         conn.zadd(keys.AGENDA, {keys.fold(run_id): due_ms})
+
+
+def alive(conn: redis.Redis, *names: str) -> None:
+    """Workers of these queues that beat their hearts."""
+    for name in names:
+        conn.sadd(queues.workers_key(name), f"rq:worker:of-{name}")
+        conn.hset(f"rq:worker:of-{name}", "birth", "now")
 
 
 def now_ms(conn: redis.Redis) -> int:
@@ -171,6 +178,7 @@ def test_an_idle_service_is_healthy(conn: redis.Redis, server: Server, capsys: p
 def test_an_old_report_in_the_inbox_is_unhealthy(
     conn: redis.Redis, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    alive(conn, queues.DECIDE)
     old = FailureReport("r", FailureSignal("s", "m"), reported_at="2026-01-01T00:00:00Z")
     conn.rpush(keys.INBOX, encode_report(old))
     code, answer = health(capsys, server.url)
@@ -188,6 +196,7 @@ def test_an_old_report_in_the_inbox_is_unhealthy(
 def test_a_head_of_unknown_age_is_no_complaint(
     conn: redis.Redis, server: Server, capsys: pytest.CaptureFixture[str], head: bytes
 ) -> None:
+    alive(conn, queues.DECIDE)
     conn.rpush(keys.INBOX, head)
     code, answer = health(capsys, server.url)
     assert (code, answer["inbox"], answer["oldest"]) == (0, 1, None)
@@ -196,6 +205,7 @@ def test_a_head_of_unknown_age_is_no_complaint(
 def test_an_overdue_agenda_is_unhealthy_unless_the_service_is_paused(
     conn: redis.Redis, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    alive(conn, queues.DECIDE)
     open_run(conn, "late", now_ms(conn) - 120_000)
     open_run(conn, "early", now_ms(conn) + 120_000)
     code, answer = health(capsys, server.url)
@@ -210,11 +220,34 @@ def test_an_overdue_agenda_is_unhealthy_unless_the_service_is_paused(
 def test_parked_runs_and_a_full_inbox_are_unhealthy_beyond_their_thresholds(
     conn: redis.Redis, server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    alive(conn, queues.DECIDE)
     conn.hset(keys.PARKED, "r", "why")
     conn.rpush(keys.INBOX, "x", "y")
     code, answer = health(capsys, server.url, "--max-inbox", "1")
     assert (code, len(answer["problems"])) == (1, 2)
     assert health(capsys, server.url, "--max-inbox", "2", "--max-parked", "1")[0] == 0
+
+
+def test_work_that_no_worker_is_there_for_is_unhealthy(
+    conn: redis.Redis, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conn.rpush(keys.INBOX, "a report")
+    open_run(conn, "run-1", now_ms(conn) + 60_000)
+    conn.rpush(queues.queue_key(queues.REPAIR), "a-job", "another-job")
+    conn.sadd(queues.workers_key(queues.DECIDE), "rq:worker:killed")  # its heart stopped
+    code, answer = health(capsys, server.url)
+    assert (code, answer["control_alive"], answer["repairs_alive"]) == (1, False, False)
+    assert answer["problems"] == [
+        "work waits and no control process is alive (inbox 1, agenda 1): start one with `heald worker`",
+        "repairs wait and no repair process is alive (2): start one with `heald worker`",
+    ]
+    alive(conn, queues.DECIDE)
+    assert len(health(capsys, server.url)[1]["problems"]) == 1
+    alive(conn, queues.REPAIR)
+    assert health(capsys, server.url)[0] == 0
+    conn.delete("rq:worker:of-heald-decide")
+    conn.set(keys.PAUSED, "the deploy freeze")
+    assert health(capsys, server.url)[1]["problems"] == []
 
 
 def test_health_of_a_server_that_is_away_is_69(capsys: pytest.CaptureFixture[str]) -> None:

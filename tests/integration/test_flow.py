@@ -217,9 +217,9 @@ def test_a_nudge_that_still_waits_in_its_queue_is_not_sent_again(house: MakeHous
     from heald_worker.moves import job_for
 
     job = job_for(it.service, held.run, held.version, now)  # type: ignore[union-attr]
-    assert it.service.ledger.resend("run-1", 1, job) == "queued"  # type: ignore[arg-type]
+    assert job is not None
+    assert it.service.ledger.resend([("run-1", 1, job), ("run-1", 2, job)]) == ["queued", "moved"]
     assert it.conn.llen(queues.queue_key(queues.DECIDE)) == 1
-    assert it.service.ledger.resend("run-1", 2, job) == "moved"  # type: ignore[arg-type]
 
 
 def test_a_batch_left_behind_by_a_dead_intake_is_taken_up(house: MakeHouse) -> None:

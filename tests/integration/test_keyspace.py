@@ -116,12 +116,15 @@ def busy(
         report("run-1", message="another"),
         report("run-2", stage="deploy", message="it broke"),
         report("run-3", stage="runtime"),
+        report("flaky", flaky_hint=True, context={"repository": "acme/shop"}),
         b"not json",
     )
     it.settle()
     heald = Caller(server.url, tmp_path, monkeypatch, capsys)
+    for _ in range(2):
+        assert heald("correct", "run-2", "--class", "integration").code == 0
     it.push(report("open"), report("parked"), report("cancelled"))
-    it.control.turn()
+    it.control._take_in(it.control.backlog())
     it.conn.rpush(keys.intake("token"), report("left-behind"))
     for _ in range(2):
         assert it.service.ledger.park("parked", 1, "why")

@@ -18,9 +18,10 @@ from rq.worker import Worker
 from heald_worker import decisions, keys, leases, queues, repair_worker, repairing
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.recovery import RepairEnded, advance
+from heald_worker.leases import Lease
 from heald_worker.ledger import Held, Move
 from heald_worker.moves import move_for
-from heald_worker.playbook import CommandRepair
+from heald_worker.playbook import CommandRepair, Repair
 from heald_worker.queues import SafeJob, SafeQueue
 from heald_worker.repair_worker import RepairWorker
 from heald_worker.repairing import carry_out, claim
@@ -115,8 +116,8 @@ class Watched(RepairWorker):
 
     begun: list[str]
 
-    def _execute(self, job: Job, queue: Queue, claimed: Held) -> None:
-        self.begun.append(claimed.commit_id)
+    def _execute(self, job: Job, queue: Queue, repair: Repair | None, lease: Lease) -> None:
+        self.begun.append(lease.claimed.commit_id)
 
 
 @pytest.fixture

@@ -206,7 +206,7 @@ def test_tls_is_spoken_and_certificates_are_checked(server: Server, conn: redis.
 # `heald run` and `heald push`
 
 
-def test_a_failing_command_is_reported_with_its_last_lines(server: Server, conn: redis.Redis, tmp_path: Path) -> None:
+def test_a_failing_command_is_reported_with_the_lines_that_tell_why(server: Server, conn: redis.Redis, tmp_path: Path) -> None:
     done = heald("run", "--stage", "unit", "--strict", "--", "sh", "-c", "echo why; exit 3", REDIS_URL=server.url)
     assert (done.returncode, done.stdout) == (3, b"why\n")
     [arrived] = inbox(conn)
@@ -261,28 +261,31 @@ def test_flags_make_a_report(server: Server, conn: redis.Redis, tmp_path: Path) 
     assert (arrived.policy, arrived.context.repository, arrived.context.url) == ("p", "acme/app", "https://x")
 
 
-def test_a_log_file_of_any_size_is_the_message(server: Server, conn: redis.Redis, tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"\x1b[31mfirst\x1b[0m\n" + b"noise\n" * 500_000 + b"last \xff\n")
-    done = heald("push", "--stage", "s", "--message-file", tmp_path / "log", REDIS_URL=server.url)
-    assert done.returncode == 0
-    [arrived] = inbox(conn)
-    assert arrived.signal.message.startswith("first\nnoise\n")
-    assert arrived.signal.message.endswith("noise\nlast \ufffd")
+def test_the_lines_of_a_log_of_any_size_that_tell_why_are_the_message(
+    server: Server, conn: redis.Redis, tmp_path: Path
+) -> None:
+    log = b"noise\n" * 200_000 + b"\x1b[31mFATAL: no \xff\x1b[0m for hunter2hunter2\n" + b"noise\n" * 300_000
+    (tmp_path / "log").write_bytes(log)
+    given = {"REDIS_URL": server.url, "MY_PASSWORD": "hunter2hunter2"}
+    assert heald("push", "--stage", "s", "--log", tmp_path / "log", **given).returncode == 0
+    assert heald("push", "--stage", "t", "--log", "-", stdin=log, **given).returncode == 0
+    for arrived in inbox(conn):
+        assert arrived.signal.message.startswith("FATAL: no \ufffd for [masked]")
+        assert len(arrived.signal.message) < 2000
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["--message", "m"], "--stage is needed"),
-        (["--stage", "s"], "one of --message and --message-file"),
-        (["--stage", "s", "--message", "m", "--message-file", "-"], "one of --message and --message-file"),
+        (["--stage", "s"], "one of --message and --log"),
+        (["--stage", "s", "--message", "m", "--log", "-"], "one of --message and --log"),
         (["--stage", "s", "--message", "m", "--run-id", "a/b"], "run_id: 'a/b' is not allowed"),
         (["--stage", "s", "--message", "m", "--exit-code", "2147483648"], "exit_code: "),
         (["--stage", "s" * 300, "--message", "m"], "stage: 300 bytes"),
         (["-", "--stage", "s"], "exclude each other"),
         (["--spool", "x", "-"], "exclude each other"),
         (["reports.json"], "the only argument is `-`"),
-        (["--stage", "s", "--message-file", "/nowhere"], "/nowhere"),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_2(server: Server, arguments: list[str], problem: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,91 +12,21 @@ from types import FrameType
 import pytest
 import redis
 
-from heald_producer.connection import Sentinel, connect
+from heald_producer.connection import connect
 from heald_producer.push import PushFailed, push
 from heald_producer.signals import FailureReport, FailureSignal
 from heald_worker import keys
-from support.server import Server, binary, free_port
+from support.sentinel import Watched, watched_servers
+from support.server import Server
 from support.service import House, settings
 from support.verbs import Process, environment
 from support.wait import until
 
-CONFIGURATION = """
-port {port}
-bind 127.0.0.1
-dir {folder}
-sentinel monitor ci 127.0.0.1 {master} 1
-sentinel down-after-milliseconds ci 5000
-sentinel failover-timeout ci 10000
-"""
-
-REPLICATED = ("--repl-diskless-sync-delay", "0", "--min-replicas-to-write", "1")
-"""A master that has lost its replica takes no writes: else they would be lost with it in a failover."""
-
-
-class Watched:
-    """A master, its replica, and a Sentinel that knows both."""
-
-    def __init__(self, master: Server, replica: Server, folder: Path) -> None:
-        self.master, self.replica = master, replica
-        self.port = free_port()
-        file = folder / "sentinel.conf"
-        file.write_text(CONFIGURATION.format(port=self.port, folder=folder, master=master.port))
-        with (folder / "sentinel.log").open("ab") as log:
-            self.process = subprocess.Popen([binary(master.kind), str(file), "--sentinel"], stdout=log, stderr=log)
-        self.client = redis.Redis(port=self.port, retry=None)
-
-    @property
-    def settings(self) -> Sentinel:
-        return Sentinel(instances=(("127.0.0.1", self.port),), master_name="ci")
-
-    def master_port(self) -> int:
-        _, port = self.client.sentinel_get_master_addr_by_name("ci")
-        return int(port)
-
-    def ready(self) -> bool:
-        """Whether Sentinel sees a replica that follows."""
-        try:
-            replicas = self.client.sentinel_slaves("ci")
-        except redis.ConnectionError:
-            return False
-        return [row["master-link-status"] for row in replicas] == ["ok"]
-
-    def fail_over(self) -> None:
-        """Make the replica the master, and return when Sentinel says so; the old master does not know yet."""
-        until(self._agrees_to_fail_over, "Sentinel begins a failover")
-        until(lambda: self.master_port() == self.replica.port, "the replica is the master")
-
-    def _agrees_to_fail_over(self) -> bool:
-        try:
-            return bool(self.client.sentinel_failover("ci"))
-        except redis.ResponseError:  # no replica that is good enough yet
-            return False
-
-    def close(self) -> None:
-        self.client.close()
-        self.process.terminate()
-        self.process.wait(10)
-
 
 @pytest.fixture
 def watched(server: Server, tmp_path: Path) -> Iterator[Watched]:
-    folders = [tmp_path / name for name in ("master", "replica", "sentinel")]
-    for folder in folders:
-        folder.mkdir()
-    master = Server(server.kind, folders[0], *REPLICATED)
-    replica = Server(server.kind, folders[1], *REPLICATED, "--replicaof", f"127.0.0.1 {master.port}")
-    with master, replica:
-        with redis.Redis(port=replica.port) as client:
-            until(lambda: client.info("replication")["master_link_status"] == "up", "the replica follows")
-        both = Watched(master, replica, folders[2])
-        try:
-            until(both.ready, "Sentinel knows the replica")
-            yield both
-        finally:
-            both.close()
-            master.kill()  # asked to stop, each would wait for the other
-            replica.kill()
+    with watched_servers(server.kind, tmp_path) as both:
+        yield both
 
 
 def test_heald_goes_on_after_a_failover_and_loses_nothing(watched: Watched, tmp_path: Path) -> None:
@@ -118,9 +47,8 @@ def test_heald_goes_on_after_a_failover_and_loses_nothing(watched: Watched, tmp_
 
 
 def test_a_worker_is_told_of_sentinel_by_its_configuration(watched: Watched, tmp_path: Path) -> None:
-    configuration = f"[sentinel]\ninstances = [['127.0.0.1', {watched.port}]]\nmaster_name = 'ci'\n"
     command = json.dumps([sys.executable, "-c", "pass"])
-    configuration += f"[repairs.patch_forward]\nkind = 'command'\ncommand = {command}\n"
+    configuration = f"{watched.configuration}[repairs.patch_forward]\nkind = 'command'\ncommand = {command}\n"
     (tmp_path / "heald.toml").write_text(configuration)
     env = environment("", tmp_path)
     with connect("", sentinel=watched.settings) as client:

@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from heald_worker import keys, queues
+from heald_worker.leases import LEASE_LOST
 from heald_worker.records import decode_log
 from heald_worker.repair_worker import SAME_SIGNAL
 from support.processes import lives
@@ -306,7 +307,7 @@ def python_repair(shop: Shop, script: str, *, limit: float, lease: float = 30) -
     """Patch-forward calls `mend` of this script, in the repair process."""
     (shop.folder / "repair.py").write_text(script)
     (shop.folder / "heald.toml").write_text(PYTHON.format(lease=lease, limit=limit))
-    shop.env["PYTHONPATH"] = str(shop.folder)
+    shop.env["PYTHONPATH"] = os.pathsep.join([str(shop.folder), os.environ.get("PYTHONPATH", "")])
 
 
 def test_a_function_that_nothing_interrupts_ends_with_its_process_before_its_lease(shop: Shop) -> None:
@@ -323,15 +324,119 @@ def test_a_function_that_nothing_interrupts_ends_with_its_process_before_its_lea
     assert shop.events("run-1").count("repair_lost") == 1
 
 
-def test_a_function_in_hand_is_seen_and_a_second_signal_gives_it_back(shop: Shop) -> None:
+HANGS_IN_C = "import ctypes\n" + STUBBORN.replace(
+    "time.sleep(0.05)",
+    "mutex = ctypes.create_string_buffer(64); [ctypes.PyDLL(None).pthread_mutex_lock(mutex) for _ in range(2)]",
+)
+"""A C function that hangs, whatever the signal, and lets no other thread of Python run."""
+
+
+def test_a_c_function_that_hangs_ends_with_its_process_before_its_lease(shop: Shop) -> None:
+    python_repair(shop, HANGS_IN_C, limit=600, lease=5)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"):
+        with shop.worker("--role", "repairs", name="one") as one:
+            until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+            until(lambda: one.popen.poll() is not None, "the process has ended")
+            assert "repair_lost" not in shop.events("run-1")
+        (shop.folder / "go").touch()
+        with shop.worker("--role", "repairs", name="two"):
+            shop.until_ended("run-1")
+
+
+def test_a_function_that_outlasts_its_lease_keeps_it_and_is_seen_meanwhile(shop: Shop) -> None:
+    python_repair(shop, STUBBORN, limit=600, lease=4)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one"):
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        first = shop.conn.zscore(keys.AGENDA, "run-1")
+        until(lambda: shop.conn.zscore(keys.AGENDA, "run-1") > first + 5000, "the lease was renewed beyond its end")
+        [known] = shop.conn.smembers("rq:workers:heald-repair")
+        assert 0 < shop.conn.ttl(known) <= 120
+        (shop.folder / "go").touch()
+        shop.until_ended("run-1")
+    assert shop.events("run-1").count("repair_started") == 1
+
+
+@pytest.mark.parametrize("kind", ["command", "python"])
+def test_a_killed_worker_s_repair_is_made_again_within_its_lease_and_five_seconds(shop: Shop, kind: str) -> None:
+    lease = 6
+    if kind == "python":
+        python_repair(shop, STUBBORN, limit=600, lease=lease)
+    else:
+        shop.configure(HANG)
+        shop.env["HEALD_TIMING_LEASE"] = str(lease)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        with shop.worker("--role", "repairs", name="two"):
+            for pid in (one.pid, *descendants(one.pid)):
+                os.kill(pid, signal.SIGKILL)
+            until(lambda: len(shop.marks()) == 2, "it is made again", lease + 5)
+            (shop.folder / "go").touch()
+            shop.until_ended("run-1")
+    assert shop.events("run-1").count("repair_lost") == 1
+
+
+def test_a_function_whose_run_is_cancelled_ends_with_its_process(shop: Shop) -> None:
+    python_repair(shop, STUBBORN, limit=600)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        assert heald("cancel", "run-1", env=shop.env, cwd=shop.folder).returncode == 0
+        assert one.wait(20) == LEASE_LOST
+        assert "was taken from this process" in one.said()
+        shop.until_ended("run-1")
+    assert shop.marks() == ["run-1:1"]
+
+
+EFFECTS = """
+import os, time
+def mend(order):
+    while not os.path.exists("go"):
+        open("marks", "a").write(f"{os.getpid()}\\n")
+        time.sleep(0.02)
+"""
+
+
+def test_a_function_whose_process_slept_through_its_lease_has_no_second_effect(shop: Shop) -> None:
+    python_repair(shop, EFFECTS, limit=600, lease=5)
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+        until(shop.marks, "the repair has begun")
+        os.kill(one.pid, signal.SIGSTOP)
+        had = shop.marks().count(str(one.pid))
+        with shop.worker("--role", "repairs", name="two") as two:
+            until(lambda: str(two.pid) in shop.marks(), "another has its repair")
+            os.kill(one.pid, signal.SIGCONT)
+            assert one.wait(20) in (LEASE_LOST, 1)
+            (shop.folder / "go").touch()
+            shop.until_ended("run-1")
+    assert shop.marks().count(str(one.pid)) == had
+
+
+def test_a_command_whose_worker_is_stopped_ends_before_its_lease(shop: Shop) -> None:
+    shop.configure(HANG)
+    shop.env["HEALD_TIMING_LEASE"] = "5"
+    shop.push(report("run-1"))
+    with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        family = descendants(one.pid)
+        os.kill(one.pid, signal.SIGSTOP)
+        until(lambda: not any(lives(pid) for pid in family), "the repair has ended")
+        assert "repair_lost" not in shop.events("run-1")
+        os.kill(one.pid, signal.SIGCONT)
+        (shop.folder / "go").touch()
+        shop.until_ended("run-1")
+
+
+def test_a_second_signal_gives_a_function_in_hand_back(shop: Shop) -> None:
     script = STUBBORN.replace("except BaseException:\n            pass", "finally:\n            pass")
     python_repair(shop, script, limit=600)
     shop.push(report("run-1"))
     with shop.worker("--role", "control", name="control"):
         with shop.worker("--role", "repairs", name="one") as one:
             until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
-            [known] = shop.conn.smembers("rq:workers:heald-repair")
-            assert shop.conn.ttl(known) > 600
             one.popen.send_signal(signal.SIGTERM)
             first = time.monotonic()
             until(lambda: time.monotonic() - first > 1.5 * SAME_SIGNAL, "the next signal is a second one")
@@ -353,8 +458,7 @@ def test_a_stop_command_of_rq_s_tools_ends_no_process_that_makes_a_repair_itself
         [job] = shop.conn.keys("rq:job:*")
         name = known.decode().removeprefix("rq:worker:")
         command = {"command": "stop-job", "job_id": job.decode().removeprefix("rq:job:")}
-        assert shop.conn.publish(f"rq:pubsub:{name}", json.dumps(command)) == 1
-        shop.conn.publish(f"rq:pubsub:{name}", json.dumps(command))  # was taken when the first has been worked off
+        assert shop.conn.publish(f"rq:pubsub:{name}", json.dumps(command)) == 0
         (shop.folder / "go").touch()
         shop.until_ended("run-1")
         assert one.popen.poll() is None

@@ -15,10 +15,16 @@ ROOTS = ("producer", "worker")
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("core", "core.*", "strict_json"),
-    ("records", "keys", "playbook", "policies", "config", "config_*"),
-    ("artifacts", "artifact_*", "ledger", "packing", "streams", "patience", "groups", "letters", "views"),
+    ("records", "keys", "playbook", "policies", "rulepack", "rulebook", "taxonomies", "config", "config_*"),
+    (
+        *("artifacts", "artifact_*", "ledger", "corrections", "packing", "recall", "thinking"),
+        *("streams", "patience", "groups", "letters", "views"),
+    ),
     ("service", "queues", "repairs", "repairs.*", "notices", "webhook"),
-    ("jobs", "intake", "agenda", "control", "leases", "moves", "decisions", "repairing", "notifying", "history"),
+    (
+        *("jobs", "intake", "history", "flaky", "agenda", "control", "leases"),
+        *("moves", "decisions", "repairing", "notifying"),
+    ),
     ("workers", "repair_worker", "supervisor", "upkeep"),
     ("cli", "cli.*", "__main__"),
 )
@@ -27,7 +33,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 PURE = ("heald_worker.core", "heald_worker.core.*", "heald_producer.signals")
 """What neither sees a clock nor touches the world: time, ids and randomness come in as arguments."""
 PURE_IMPORTS = (
-    *("__future__", "collections.abc", "datetime", "enum", "functools", "hashlib", "itertools", "re", "typing"),
+    *("__future__", "collections.abc", "datetime", "enum", "functools", "hashlib", "itertools", "re", "re2", "typing"),
     *("msgspec", "msgspec.*", "heald_worker.core.*", "heald_producer.signals"),
 )
 IMPURE_NAMES = {"open", "print", "input", "exec", "eval", "__import__"}

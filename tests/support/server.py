@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import TracebackType
 
 import redis
 
+from heald_worker.repairs.process import tie_to_parent
 from support.wait import until
 
 
@@ -34,10 +37,14 @@ def binary(kind: str) -> str:
 
 
 class Server:
-    """One server process; `stop`, `kill` and `start` again keep port and data."""
+    """One server process; `stop`, `kill` and `start` again keep port and data.
 
-    def __init__(self, kind: str, folder: Path, *options: str) -> None:
-        self.kind, self.folder, self.options = kind, folder, options
+    Args:
+        tied: it dies with the thread that started it (Linux).
+    """
+
+    def __init__(self, kind: str, folder: Path, *options: str, tied: bool = False) -> None:
+        self.kind, self.folder, self.options, self.tied = kind, folder, options, tied
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -49,7 +56,8 @@ class Server:
         argv = [binary(self.kind), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         argv += ["--save", "", *self.options]
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT)
+            last_will = tie_to_parent if self.tied else None
+            self.process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, preexec_fn=last_will)
         client = redis.Redis.from_url(self.url, retry=None)
         until(lambda: _answers(client), f"{self.kind} on port {self.port} answers")
         client.close()
@@ -66,6 +74,28 @@ class Server:
             self.process.kill()
             self.process.wait(10)
             self.process = None
+
+    def freeze(self) -> None:
+        """Stop it where it stands; its connections stay open."""
+        if self.process is not None:
+            os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        if self.process is not None:
+            os.kill(self.process.pid, signal.SIGCONT)
+
+    def log_size(self) -> int:
+        """Bytes of the append-only file's last part: what it has written, synced or not."""
+        return self._last_log().stat().st_size
+
+    def cut_log(self, size: int) -> None:
+        """Take the end of the append-only file away, as a machine does that dies before it was synced."""
+        os.truncate(self._last_log(), size)
+
+    def _last_log(self) -> Path:
+        parts = (self.folder / "appendonlydir").glob("*.incr.aof")
+        return max(parts, key=lambda part: int(part.name.split(".")[-3]))
 
     def __enter__(self) -> Server:
         return self.start()

@@ -41,10 +41,11 @@ def settings(
     policy: RecoveryPolicy | None = None,
     **more: Any,
 ) -> Settings:
-    """Settings for a test: one repair for every action, swift timing, artifacts in the test's folder."""
+    """Settings for a test: a repair for every action, swift timing, the reference's rules, artifacts in its folder."""
     if repairs is None:
         repairs = dict.fromkeys(ACTIONS, repair or RecordRepair())
     more.setdefault("timing", SWIFT)
+    more.setdefault("taxonomy", "aivcs")
     more.setdefault("policies", {"default": policy or RecoveryPolicy()})
     return Settings(artifacts=folder / "artifacts", fsync=False, playbook=Playbook(repairs, notices or {}), **more)
 
@@ -62,7 +63,7 @@ class House:
     def __init__(self, conn: redis.Redis, chosen: Settings, name: str = "test-worker") -> None:
         self.conn = conn
         self.service = Service(conn, chosen, name)
-        self.control = Control(self.service)
+        self.control = Control(self.service, turn_seconds=0)
         jobs.bind(self.service)
 
     def push(self, *reports: bytes) -> None:
@@ -77,9 +78,11 @@ class House:
         """Work the repair queue off as an RQ worker would: fetch the job, call its function."""
         busy = False
         while job_id := self.conn.lpop(queues.queue_key(queues.REPAIR)):
+            if not self.conn.exists(queues.job_key(job_id.decode())):
+                continue  # its run was cancelled, or taken from a worker that died
             job = SafeJob.fetch(job_id.decode(), connection=self.conn)
             job.func(*job.args)
-            job.delete()
+            self.conn.delete(job.key)
             busy = True
         return busy
 

@@ -14,12 +14,14 @@ _FOREIGN = ("HEALD_", "REDIS_", "GITHUB_", "CI", "GITLAB_", "BUILDKITE")
 
 
 def environment(url: str, folder: Path, **more: str) -> dict[str, str]:
-    """The environment of a process under test: no settings of the person or the CI that runs the suite."""
+    """The environment of a process under test: no settings of the person or the CI that runs the suite, and the
+    reference's rules, under which a stage's name gives the class."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
     return kept | {
         "HEALD_REDIS_URL": url,
         "HEALD_ARTIFACTS": str(folder / "artifacts"),
         "HEALD_SPOOL": str(folder / "spool"),
+        "HEALD_TAXONOMY": "aivcs",
         "PYTHONUNBUFFERED": "1",
         **more,
     }

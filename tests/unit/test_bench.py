@@ -9,19 +9,26 @@ from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent.parent / "bench" / "bench.py"
 ROWS = (
+    "diagnosis of a message",
     "push_many",
     "push, one by one",
     "intake to open runs",
     "recoveries, artifacts renamed",
     "recoveries, artifacts synced too",
+    "the same by two control processes",
     "RQ SimpleWorker, the same flow",
     "heald renamed : RQ SimpleWorker",
     "heald synced : RQ SimpleWorker",
+    "two control processes : one",
     "push to committed claim, p50",
     "push to committed claim, p99",
     "push to committed decision, p50",
     "push to committed decision, p99",
     "push to ended run, p50",
+    "push to committed decision at half the peak, p50",
+    "push to committed decision at half the peak, p99",
+    "push to ended run at half the peak, p50",
+    "push to ended run at half the peak, p99",
     "true",
     "python -c pass",
     "python -I -S -c pass",
@@ -53,3 +60,13 @@ def test_an_unknown_measurement_is_refused() -> None:
     ran = subprocess.run([sys.executable, str(BENCH), "--only", "speed"], capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert "invalid choice: 'speed'" in ran.stderr
+
+
+def test_the_long_benchmark_measures_everything(tmp_path: Path) -> None:
+    table = tmp_path / "rows.json"
+    argv = [sys.executable, str(BENCH), "--quick", "--long", "--json", str(table)]
+    ran = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    names = [row["name"] for row in json.loads(table.read_text())["rows"]]
+    assert "recoveries/s, backlog of 1,000" in names
+    assert "most RQ jobs at once" in names

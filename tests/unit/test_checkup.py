@@ -25,7 +25,7 @@ from heald_worker.config import Limits, Settings, load
 from heald_worker.playbook import CommandNotice, CommandRepair, PythonRepair, RecordRepair, WebhookNotice
 
 SOUND = {"redis_version": "7.2.4", "role": "master", "maxmemory_policy": "noeviction", "used_memory": 5, "maxmemory": 0}
-QUIET = Vitals(inbox=0, oldest=None, agenda=0, overdue=0, lag=0.0, parked=0, dead=0, paused=None)
+QUIET = Vitals(0, None, 0, 0, 0.0, 0, 0, None, repairs=0, control_alive=True, repairs_alive=True)
 BUSY = Backlog({"heald-decide": 3}, workers=2)
 
 

@@ -113,6 +113,69 @@ def test_policies_take_what_they_leave_out_from_the_reference(tmp_path: Path) ->
     }
 
 
+def test_transient_retries_are_a_policy_s_fifth_bound(tmp_path: Path) -> None:
+    settings = settings_of(
+        tmp_path, "[policies.default]\nmax_transient_retries = 0\n[policies.calm]\nmax_attempts = 9\n"
+    )
+    assert settings.policies == {"default": RecoveryPolicy(), "calm": RecoveryPolicy(max_attempts=9)}
+    assert [settings.transient_retries_of(name) for name in ("default", "calm")] == [0, 2]
+
+
+MINE = """
+[[rule]]
+name = "mine"
+class = "integration"
+match = "lic-[0-9]+ is away"
+"""
+
+
+def test_own_rules_come_from_files_in_their_order_and_then_from_the_file_itself(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    for name in ("b", "a"):
+        (tmp_path / "rules" / f"{name}.toml").write_text(MINE.replace("mine", name))
+    (tmp_path / "first.toml").write_text(MINE)
+    settings = settings_of(
+        tmp_path,
+        '[diagnosis]\nfiles = ["first.toml", "rules/*.toml"]\n' + MINE.replace("[[rule]]", "[[diagnosis.rule]]"),
+    )
+    names = [[rule.name for rule in pack.rules] for pack in settings.diagnosis]
+    assert names == [["mine"], ["a"], ["b"], ["mine"]]
+    assert settings.diagnosis[-1].name == "heald.toml"
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("file = ['x']", "heald.toml: diagnosis.file is not a known key; did you mean 'files'?"),
+        ("files = 'rules.toml'", "diagnosis.files must be a list of files"),
+        ("files = [7]", "diagnosis.files[0] must be text"),
+        ("files = ['gone.toml']", "gone.toml cannot be read: No such file or directory"),
+        ("files = ['gone/*.toml']", "diagnosis.files[0]: no file fits 'gone/*.toml'"),
+        ("files = ['torn.toml']", "torn.toml: this is not TOML"),
+        ("files = ['latin.toml']", "latin.toml cannot be read: it is not UTF-8"),
+        ("files = ['huge.toml']", "huge.toml is larger than 1 MiB"),
+        ("files = ['deep.toml']", "deep.toml is nested too deep"),
+        ("rule = 7", "heald.toml: `rule` is no list"),
+        (
+            "[[diagnosis.rule]]\nname = 'a'\nclass = 'bulid'\nmatch = 'x'",
+            "rule 'a': `class`: there is no class `bulid`",
+        ),
+        ("[[diagnosis.rule]]\nname = 'a'\nclass = 'test'\nmacth = 'x'", "did you mean `match`?"),
+        ("[[diagnosis.rule]]\nname = 'a'\nclass = 'test'\nmatch = 'x(?=y)'", "rule 'a': `match` pattern 'x(?=y)'"),
+        ("[[diagnosis.rule]]\nname = 'a'\nclass = 'test'\nmatch = ''", "rule 'a': `match` pattern '' matches an empty"),
+        ("[[diagnosis.rule]]\nname='a'\nclass='test'\nmatch='x'\n" * 2, "rule 'a': a second rule has this name"),
+    ],
+)
+def test_own_rules_that_cannot_be_used_are_refused_with_file_rule_and_key(
+    tmp_path: Path, section: str, said: str
+) -> None:
+    (tmp_path / "torn.toml").write_text("[[rule]\n")
+    (tmp_path / "latin.toml").write_bytes("# schön\n".encode("latin-1"))
+    (tmp_path / "huge.toml").write_text("#" * 1_100_000)
+    (tmp_path / "deep.toml").write_text("x = " + "[" * 100_000)
+    assert said in complaint(tmp_path, section if section.startswith("[[") else f"[diagnosis]\n{section}\n")
+
+
 def test_the_playbook_holds_every_kind_of_repair_and_notice(tmp_path: Path) -> None:
     playbook = settings_of(
         tmp_path,
@@ -210,7 +273,7 @@ def test_an_unknown_key_is_named_with_the_near_one(tmp_path: Path, text: str, sa
             "regression = 'enforced'",
             "regression must be one of off, observe, enforce, not 'enforced'; did you mean 'enforce'?",
         ),
-        ("taxonomy = 'aivc'", "taxonomy must be one of aivcs, not 'aivc'; did you mean 'aivcs'?"),
+        ("taxonomy = 'aivc'", "taxonomy must be one of heald, aivcs, not 'aivc'; did you mean 'aivcs'?"),
         ("fsync = 1", "heald.toml: fsync must be true or false, not 1"),
         ("artifacts = ''", "artifacts must be text that is not empty"),
         ('artifacts = "a\\u0000b"', "artifacts must be text without NUL characters"),

@@ -159,6 +159,13 @@ def test_the_server_comes_from_flag_environment_file_and_default(tmp_path: Path)
     assert found.sentinel == Sentinel(instances=(("s1", 26379),), master_name="mine", password="pw")
 
 
+def test_a_file_with_both_an_url_and_sentinel_is_refused_as_the_worker_does(tmp_path: Path) -> None:
+    (tmp_path / "heald.toml").write_text('redis_url = "redis://one"\n[sentinel]\nmaster_name = "mine"\n')
+    with pytest.raises(ServerTrouble, match=r"has both redis_url and \[sentinel\]; keep the one that is meant"):
+        configured_server(None, {}, tmp_path)
+    assert configured_server("redis://flag", {}, tmp_path) == Server("redis://flag")
+
+
 @pytest.mark.parametrize("text", ["redis_url = 5", "not toml", "[sentinel]\nmaster = 1", "\udcff"])
 def test_a_broken_configuration_file_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "heald.toml").write_bytes(text.encode("utf-8", "surrogateescape"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import count, pairwise
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +18,8 @@ from heald_worker.core.policy import (
     ESCALATE_RATIONALE,
     PATCH_RATIONALE,
     RETRY_RATIONALE,
+    ROLLBACK_RATIONALE,
+    TRANSIENT_RATIONALE,
     U32_MAX,
     RecoveryAction,
     RecoveryPolicy,
@@ -45,7 +48,7 @@ from heald_worker.core.recovery import (
     open_recovery,
     owed,
 )
-from heald_worker.core.taxonomy import FailureClass, classify_failure
+from heald_worker.core.taxonomy import Diagnosis, FailureClass, classify_failure
 from support.strategies import results, signals, small_policies
 
 NOW = Instant(1_770_000_000)
@@ -398,3 +401,64 @@ def test_advance_leaves_the_state_it_was_given_alone() -> None:
     copy = replace(recovery)
     advance(recovery, Claim("worker-1"), NOW)
     assert recovery == copy
+
+
+def transient_loop(most: int, policy: RecoveryPolicy | None = None, **more: Any) -> list[tuple[str, str]]:
+    """The decisions about an integration failure that may pass by itself, and that no repair mends."""
+    log = execute_recovery_loop(
+        "run-1",
+        FailureSignal("fetch", "could not resolve host"),
+        policy or RecoveryPolicy(max_attempts=5),
+        lambda *_: FAILED,
+        now=NOW,
+        diagnose=lambda _: Diagnosis(FailureClass.INTEGRATION, transient=True),
+        max_transient_retries=most,
+        **more,
+    )
+    return [(decision.action, decision.rationale) for decision in log.decisions]
+
+
+def test_a_transient_integration_failure_is_retried_within_its_bound_before_anything_stronger() -> None:
+    retry, rollback = (RecoveryAction.RETRY, TRANSIENT_RATIONALE), (RecoveryAction.ROLLBACK, ROLLBACK_RATIONALE)
+    assert transient_loop(2) == [retry, retry, rollback, rollback, rollback]
+    assert transient_loop(9) == [retry] * 5
+    assert transient_loop(2, RecoveryPolicy(max_attempts=1)) == [retry]
+    escalate = (RecoveryAction.ESCALATE, ESCALATE_RATIONALE)
+    assert transient_loop(1, RecoveryPolicy(allow_rollback=False)) == [retry, escalate]
+
+
+def test_without_a_bound_of_its_own_nothing_is_retried_as_transient() -> None:
+    assert {action for action, _ in transient_loop(0)} == {RecoveryAction.ROLLBACK}
+
+
+@pytest.mark.parametrize("failure_class", sorted(set(FailureClass) - {FailureClass.INTEGRATION}))
+def test_only_integration_failures_are_retried_as_transient(failure_class: FailureClass) -> None:
+    recovery = open_recovery("run-1", FailureSignal("s", "m"), RecoveryPolicy(), NOW, max_transient_retries=9)
+    assert after(recovery, Decide(failure_class, transient=True)).transient_retries_used == 0
+
+
+def test_transient_and_flaky_retries_do_not_use_each_other_up() -> None:
+    policy = RecoveryPolicy(max_attempts=9, max_flaky_retries=1)
+    recovery = open_recovery("run-1", FLAKY, policy, NOW, max_transient_retries=2)
+    used = []
+    for failure_class in ("integration", "test", "integration", "test", "integration"):
+        recovery = after(recovery, Decide(FailureClass(failure_class), transient=True))
+        used.append((recovery.retries_used, recovery.transient_retries_used, str(recovery.action)))
+        recovery = after(recovery, RepairEnded(FAILED))
+    assert used == [(0, 1, "retry"), (1, 1, "retry"), (1, 2, "retry"), (1, 2, "patch_forward"), (1, 2, "rollback")]
+
+
+def test_advice_bounds_a_transient_retry_as_any_other_action() -> None:
+    alternate = Advice("alternate", "it did not help", RecoveryAction.RETRY)
+    first, *_ = transient_loop(2, advice=alternate)
+    assert first == (RecoveryAction.ROLLBACK, f"{ROLLBACK_RATIONALE} (it did not help)")
+    assert transient_loop(2, advice=Advice("escalate", "twice is enough"))[0][0] is RecoveryAction.ESCALATE
+
+
+def test_a_person_s_class_goes_before_the_rules_from_its_attempt_on() -> None:
+    corrected = transient_loop(1, corrections={2: FailureClass.TEST, 3: FailureClass.UNKNOWN})
+    assert [action for action, _ in corrected] == ["retry", "patch_forward", "escalate"]
+    recovery = after(
+        opened(), Decide(FailureClass.BUILD, corrected=True), RepairEnded(FAILED), Decide(FailureClass.TEST)
+    )
+    assert (recovery.corrected, recovery.decisions[0].failure_class) == ((1,), "build")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from heald_producer.signals import FailureReport, FailureSignal
 from heald_producer.wire import encode_report
 from heald_worker.cli import main
-from heald_worker.cli.explain import class_reason, explain_report
+from heald_worker.cli.diagnosis import class_reason
+from heald_worker.cli.explain import explain_report
 from heald_worker.config import Settings
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult
@@ -24,6 +25,7 @@ from heald_worker.core.recovery import Ending, execute_recovery_loop
 from heald_worker.core.taxonomy import AIVCS, RULES, FailureClass
 
 CONFIG = """
+taxonomy = "aivcs"
 [policies.tight]
 max_attempts = 2
 max_flaky_retries = 0
@@ -53,7 +55,7 @@ def explained(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
 
 def test_it_tells_the_decision_the_policy_and_what_would_follow(capsys: pytest.CaptureFixture[str]) -> None:
     answer = explained(capsys, "--stage", "unit-test", "--message", "boom", "--flaky")
-    assert (answer["failure_class"], answer["failure_class_reason"]) == ("test", "the stage has 'test'")
+    assert (answer["failure_class"], answer["diagnosed"]["reason"]) == ("test", "the stage has 'test'")
     assert answer["policy"]["name"] == "default"
     steps = [(each["first"], each["last"], each["action"], each["repair"]) for each in answer["attempts"]]
     assert steps == [
@@ -93,7 +95,7 @@ def test_a_person_reads_why(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_policy_without_attempts_decides_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "heald.toml").write_text("[policies.default]\nmax_attempts = 0\n")
+    (tmp_path / "heald.toml").write_text("taxonomy = 'aivcs'\n[policies.default]\nmax_attempts = 0\n")
     answer = explained(capsys, "--stage", "test", "--message", "m")
     assert (answer["attempts"], answer["ending"]) == ([], "exhausted")
     assert main(["explain", "--stage", "test", "--message", "m"]) == 0
@@ -110,7 +112,7 @@ def test_a_dry_run_repairs_nothing_and_tells_nobody(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
-        (["--stage", "s"], 2, "--stage and --message, or give --report"),
+        (["--stage", "s"], 2, "--stage and --message, with --log, or give --report"),
         (["--stage", "s", "--message", "m", "--report", "x"], 2, "leave the other options out"),
         (["--stage", "s", "--message", "m", "--run-id", "../up"], 2, "run_id: '../up' is not allowed"),
         (["--stage", "s", "--message", "m", "--exit-code", str(2**31)], 2, "exit_code"),

@@ -151,5 +151,5 @@ def test_other_numbers_on_the_page_are_the_codes() -> None:
     assert f"Another takes it up after {INTAKE_LEASE_MS // 1000} s" in PAGE
     assert "when that has failed four times" in PAGE
     assert TRIES_BEFORE_PARKING == 4
-    assert Timing().resend_most == 300
-    assert "`timing.resend_most` (5 min)" in PAGE
+    assert Timing().resend_most == 30
+    assert "`timing.resend_most` (30 s)" in PAGE

@@ -6,15 +6,16 @@ away from a worker that stopped renewing it. Nothing here depends on RQ's regist
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import redis
 
 from heald_worker import keys
 from heald_worker.core.instant import Instant
 from heald_worker.core.recovery import NoticeEnded, Phase, RepairLost, advance
-from heald_worker.ledger import Due, Held, UnreadableRun
-from heald_worker.moves import job_for, move_for
+from heald_worker.ledger import Due, Finished, Held, Move, UnreadableRun
+from heald_worker.moves import job_for, move_for, spent_job
+from heald_worker.packing import Job
 from heald_worker.service import Service, log, milliseconds
 
 AGENDA_BATCH = 256
@@ -41,9 +42,7 @@ def tend(service: Service, take_up_intake: Callable[[str], object]) -> int:
         else:
             runs.append(entry)
     if runs:
-        now, found = service.ledger.load([entry.member for entry in runs])
-        for entry, held in zip(runs, found, strict=True):
-            _bring_up(service, entry, held, now)
+        _bring_up(service, runs)
     return 0 if len(entries) == AGENDA_BATCH else wait
 
 
@@ -56,24 +55,37 @@ def _take_up(member: str, take_up_intake: Callable[[str], object]) -> None:
         log.exception("the batch %s cannot be taken in; it is tried again", member)
 
 
-def _bring_up(service: Service, entry: Due, held: Held | UnreadableRun | None, now: Instant) -> None:
-    if held is None:
-        return
-    if isinstance(held, UnreadableRun):
-        give_up(service, entry.member, entry.version, held.problem)
-        return
-    try:
-        if held.run.recovery.holder is not None:
-            reclaim(service, held, now)
-        elif job := job_for(service, held.run, held.version, now):
-            verdict = service.ledger.resend(entry.member, held.version, job)
-            if verdict == "sent":
-                log.info("run %s was due: its nudge was sent", entry.member)
-    except (redis.ConnectionError, redis.TimeoutError):
-        raise  # the server's trouble, not this run's
-    except Exception as error:
-        log.exception("run %s cannot be brought up", entry.member)
-        give_up(service, entry.member, entry.version, f"{type(error).__name__}: {error}")
+def _bring_up(service: Service, runs: Sequence[Due]) -> None:
+    """Send what is lost again, and take back what nobody holds any more: three round trips, however many there are."""
+    now, found = service.ledger.load([entry.member for entry in runs])
+    lost: list[tuple[Held, Move]] = []
+    nudges: list[tuple[str, int, Job]] = []
+    for entry, held in zip(runs, found, strict=True):
+        if held is None:
+            continue
+        if isinstance(held, UnreadableRun):
+            give_up(service, entry.member, entry.version, held.problem)
+            continue
+        try:
+            if held.run.recovery.holder is not None:
+                lost.append((held, _taking_back(service, held, now, finished=spent_job(held))))
+            elif job := job_for(service, held.run, held.version, now):
+                nudges.append((entry.member, held.version, job))
+        except Exception as error:
+            log.exception("run %s cannot be brought up", entry.member)
+            give_up(service, entry.member, entry.version, f"{type(error).__name__}: {error}")
+    _take_back(service, lost)
+    _send(service, nudges)
+
+
+def _send(service: Service, nudges: Sequence[tuple[str, int, Job]]) -> None:
+    verdicts = service.ledger.resend(nudges)
+    for (run_id, version, _), verdict in zip(nudges, verdicts, strict=True):
+        if verdict.startswith("error"):
+            log.error("run %s cannot be brought up: %s", run_id, verdict)
+            give_up(service, run_id, version, verdict)
+    if sent := verdicts.count("sent"):
+        log.info("%d runs were due: their nudges were sent", sent)
 
 
 def give_up(service: Service, run_id: str, version: int, reason: str) -> None:
@@ -83,13 +95,25 @@ def give_up(service: Service, run_id: str, version: int, reason: str) -> None:
 
 
 def reclaim(service: Service, held: Held, now: Instant, *, counts: bool = True) -> str:
-    """Take a repair or notice away from its holder, who died (`counts`) or gave it back. Returns the verdict."""
+    """Take a repair away from its holder, who died (`counts`) or gave it back. Returns the verdict."""
+    return _take_back(service, [(held, _taking_back(service, held, now, counts=counts))])[0]
+
+
+def _taking_back(
+    service: Service, held: Held, now: Instant, *, counts: bool = True, finished: Finished | None = None
+) -> Move:
     recovery, limits = held.run.recovery, service.settings.limits
     if recovery.phase is Phase.SETTLING:
         step = advance(recovery, NoticeEnded(recovery.notice_tries >= limits.notice_tries), now)
     else:
         step = advance(recovery, RepairLost(limits.max_lost_repairs, counts), now)
-    [verdict] = service.ledger.commit([move_for(service, held, step, now)])
-    what = "notice" if recovery.phase is Phase.SETTLING else "repair"
-    log.warning("run %s: its %s is no longer with %s (%s)", recovery.run_id, what, recovery.holder, verdict)
-    return verdict
+    return move_for(service, held, step, now, finished=finished, at_once=True)
+
+
+def _take_back(service: Service, lost: Sequence[tuple[Held, Move]]) -> list[str]:
+    verdicts = service.ledger.commit([move for _, move in lost])
+    for (held, _), verdict in zip(lost, verdicts, strict=True):
+        recovery = held.run.recovery
+        what = "notice" if recovery.phase is Phase.SETTLING else "repair"
+        log.warning("run %s: its %s is no longer with %s (%s)", recovery.run_id, what, recovery.holder, verdict)
+    return verdicts

@@ -18,10 +18,12 @@ from heald_worker.config_file import (
     ConfigFile,
     find_config_file,
     read_config_file,
+    read_diagnosis,
     read_playbook,
     read_policies,
     read_rules,
     read_sentinel,
+    read_transient_retries,
 )
 from heald_worker.config_groups import Limits, Retention, Timing
 from heald_worker.config_values import (
@@ -39,10 +41,11 @@ from heald_worker.config_values import (
 from heald_worker.core.policy import RecoveryPolicy
 from heald_worker.core.taxonomy import TAXONOMIES
 from heald_worker.playbook import Playbook
-from heald_worker.policies import DEFAULT_POLICY, MatchRule
+from heald_worker.policies import DEFAULT_POLICY, DEFAULT_TRANSIENT_RETRIES, MatchRule
 
 if TYPE_CHECKING:
     from heald_producer.connection import Sentinel
+    from heald_worker.rulepack import Pack
 
 __all__ = [
     "ConfigError",
@@ -58,6 +61,8 @@ __all__ = [
 
 
 DEFAULT_ARTIFACTS = Path("heald-artifacts")
+OWN_TAXONOMY = "heald"
+"""The name of heald's own rules, and a user's beside them."""
 
 
 def _default_policies() -> dict[str, RecoveryPolicy]:
@@ -72,11 +77,14 @@ class Settings(msgspec.Struct, frozen=True):
         sentinel: Sentinel servers to ask for the master, instead of `redis_url`.
         artifacts: the folder of recovery artifacts.
         fsync: artifacts are forced to disk before a run may end.
-        taxonomy: the rules that class failures.
+        taxonomy: the rules that class failures: `heald`, or the reference's `aivcs`.
+        flaky_learning: tests that were seen to fail and pass on one commit count as flaky from then on.
         regression: `off`, `observe` (record what history says) or `enforce` (let it act).
         dry_run: decide and record, repair nothing.
         policies: by name; `default` is always there.
+        transient_retries: by a policy's name, where it says how often a transient failure is retried.
         rules: the first that fits fixes a run's policy.
+        diagnosis: a user's own rules for the taxonomy `heald`, one pack per file.
         playbook: which repair belongs to which action, and who is told of which ending.
     """
 
@@ -84,15 +92,22 @@ class Settings(msgspec.Struct, frozen=True):
     sentinel: Sentinel | None = None
     artifacts: Path = DEFAULT_ARTIFACTS
     fsync: bool = True
-    taxonomy: str = "aivcs"
+    taxonomy: str = OWN_TAXONOMY
+    flaky_learning: bool = True
     regression: Literal["off", "observe", "enforce"] = "observe"
     dry_run: bool = False
     policies: dict[str, RecoveryPolicy] = msgspec.field(default_factory=_default_policies)
+    transient_retries: dict[str, int] = {}
     rules: tuple[MatchRule, ...] = ()
+    diagnosis: tuple[Pack, ...] = ()
     playbook: Playbook = msgspec.field(default_factory=Playbook)
     limits: Limits = Limits()
     timing: Timing = Timing()
     retention: Retention = Retention()
+
+    def transient_retries_of(self, policy: str) -> int:
+        """How often a run of this policy may be retried because its failure is transient."""
+        return self.transient_retries.get(policy, DEFAULT_TRANSIENT_RETRIES)
 
 
 class Loaded(NamedTuple):
@@ -152,7 +167,9 @@ def _assemble(values: dict[str, Any], file: ConfigFile, environ: Mapping[str, st
         **plain,
         sentinel=sentinel,
         policies=policies,
+        transient_retries=read_transient_retries(file),
         rules=read_rules(file, policies),
+        diagnosis=read_diagnosis(file),
         playbook=read_playbook(file),
         limits=Limits(**_under("limits.", values)),
         timing=Timing(**_under("timing.", values)),
@@ -166,14 +183,20 @@ def _under(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 _FOLDER = Kind(text)
 _GROUPS: dict[str, type[msgspec.Struct]] = {"limits": Limits, "timing": Timing, "retention": Retention}
-_FILE_SECTIONS = ("sentinel", "policies", "rules", "repairs", "notices")
+_FILE_SECTIONS = ("sentinel", "policies", "rules", "diagnosis", "repairs", "notices")
 _MOST = 2**31 - 1
-_LEAST = {"intake_bytes": MAX_REPORT_BYTES, "max_lost_repairs": 0, "max_lineage": 0}
+_LEAST = {
+    "intake_bytes": MAX_REPORT_BYTES,
+    "dead_letter_bytes": 2 * MAX_REPORT_BYTES,
+    "max_lost_repairs": 0,
+    "max_lineage": 0,
+}
 _KINDS: dict[str, Kind] = {
     "redis_url": Kind(server_url),
     "artifacts": _FOLDER,
     "fsync": switch,
-    "taxonomy": one_of(*TAXONOMIES),
+    "taxonomy": one_of(OWN_TAXONOMY, *TAXONOMIES),
+    "flaky_learning": switch,
     "regression": one_of("off", "observe", "enforce"),
     "dry_run": switch,
     **{f"limits.{name}": whole(_LEAST.get(name, 1), _MOST) for name in Limits.__struct_fields__},

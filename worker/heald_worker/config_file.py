@@ -45,6 +45,7 @@ from heald_worker.policies import DEFAULT_POLICY, MatchRule
 
 if TYPE_CHECKING:
     from heald_producer.connection import Sentinel
+    from heald_worker.rulepack import Pack
 
 Spec = TypeVar("Spec", bound=msgspec.Struct)
 
@@ -110,10 +111,24 @@ def read_policies(file: ConfigFile) -> dict[str, RecoveryPolicy]:
     for name, entry in table(file.entries.get("policies", {}), where).items():
         if not name or len(name.encode()) > MAX_POLICY_BYTES:
             raise ConfigError(f"{where}: a policy's name has 1 to {MAX_POLICY_BYTES} bytes")
-        policies[name] = _read_struct(RecoveryPolicy, table(entry, f"{where}.{name}"), f"{where}.{name}", _POLICY)
+        entries = table(entry, f"{where}.{name}")
+        check_keys(entries, [*_POLICY, TRANSIENT_RETRIES], f"{where}.{name}.")
+        own = {key: value for key, value in entries.items() if key != TRANSIENT_RETRIES}
+        policies[name] = _read_struct(RecoveryPolicy, own, f"{where}.{name}", _POLICY)
     return policies
 
 
+def read_transient_retries(file: ConfigFile) -> dict[str, int]:
+    """`max_transient_retries` of each `[policies.NAME]` that has it: heald's own bound, beside the reference's four."""
+    bound, found = whole(0, U32_MAX), {}
+    for name, entry in table(file.entries.get("policies", {}), file.where("policies")).items():
+        where = file.where("policies", name)
+        if TRANSIENT_RETRIES in (entries := table(entry, where)):
+            found[name] = int(str(bound.check(entries[TRANSIENT_RETRIES], f"{where}.{TRANSIENT_RETRIES}")))
+    return found
+
+
+TRANSIENT_RETRIES = "max_transient_retries"
 _POLICY = {
     "max_attempts": whole(0, MOST_ATTEMPTS),
     "max_flaky_retries": whole(0, U32_MAX),
@@ -211,6 +226,20 @@ def _check_reaches(value: object, where: str) -> tuple[Reach, ...]:
     if not isinstance(value, list):
         raise wrong(value, where, "a list", f"possible: {', '.join(Reach)}")
     return tuple(Reach(str(words.check(word, f"{where}[{number}]"))) for number, word in enumerate(value))
+
+
+def read_diagnosis(file: ConfigFile) -> tuple[Pack, ...]:
+    """`[diagnosis]`: a user's own rules, those of `files` first and then those that stand here."""
+    where = file.where("diagnosis")
+    entries = table(file.entries.get("diagnosis", {}), where)
+    check_keys(entries, ("files", "rule", "tool", "sets"), f"{where}.")
+    if not entries:
+        return ()
+    from heald_worker.config_rules import read_rule_entries, read_rule_files
+
+    packs = read_rule_files(entries.get("files", []), file.folder, f"{where}.files")
+    inline = {key: entry for key, entry in entries.items() if key != "files"}
+    return (*packs, *([read_rule_entries(inline, file.shown)] if inline else []))
 
 
 def read_sentinel(file: ConfigFile, environ: Mapping[str, str]) -> Sentinel | None:

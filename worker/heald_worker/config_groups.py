@@ -20,6 +20,8 @@ class Limits(msgspec.Struct, frozen=True):
         inbox_warning: reports waiting in the inbox above which heald warns.
         inbox_refusal: reports waiting in the inbox above which `heald push` refuses to add more.
         dead_letters: dead letters kept, at most; the oldest go first.
+        dead_letter_bytes: bytes of dead letters kept, at most; the oldest go first.
+        corrections: corrections of failure classes kept, at most; beyond that `heald correct` refuses more.
     """
 
     intake_reports: int = 256
@@ -31,6 +33,8 @@ class Limits(msgspec.Struct, frozen=True):
     inbox_warning: int = 100_000
     inbox_refusal: int = 1_000_000
     dead_letters: int = 10_000
+    dead_letter_bytes: int = 64 * 1024 * 1024
+    corrections: int = 1000
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -49,7 +53,7 @@ class Timing(msgspec.Struct, frozen=True):
     """
 
     resend_first: float = 5.0
-    resend_most: float = 300.0
+    resend_most: float = 30.0
     lease: float = 30.0
     renewal: float = 10.0
     stop_grace: float = 30.0
@@ -67,6 +71,7 @@ class Retention(msgspec.Struct, frozen=True):
         recoveries: entries of the stream of completed recoveries.
         tombstones: the memory that a run has ended, which makes a late re-send a duplicate.
         regression_window: how far back a regression check looks.
+        flaky: how long a test counts as flaky after a run has shown it.
         spool: reports that a runner could not deliver; older ones are not accepted any more.
     """
 
@@ -74,4 +79,5 @@ class Retention(msgspec.Struct, frozen=True):
     recoveries: float = 30 * DAY
     tombstones: float = 30 * DAY
     regression_window: float = 30 * DAY
+    flaky: float = 30 * DAY
     spool: float = 7 * DAY

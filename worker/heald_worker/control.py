@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
 
-from heald_worker import decisions, keys, queues
+from heald_worker import corrections, decisions, keys, queues
 from heald_worker.agenda import tend
+from heald_worker.core.instant import Instant
 from heald_worker.decisions import Nudged
 from heald_worker.intake import new_token, take_in
 from heald_worker.notifying import notify
@@ -25,13 +26,19 @@ from heald_worker.service import Service, log, rq_time
 
 BATCH = 256
 LANES = 3
-"""Batches of different kinds that are under way at once: records, decisions, intake."""
+"""Batches that are under way at once."""
+TURN_SECONDS = 0.25
+"""Signals, heartbeats and the janitor wait for the end of a turn."""
 NOTICES_AT_ONCE = 4
-JANITOR_BUSY, JANITOR_IDLE = 0.5, 5.0
+JANITOR_BUSY, JANITOR_IDLE = 0.5, 10.0
 """Seconds until the janitor's next round: after a turn that did something, and at most."""
-BELL_WAIT = 10
+BELL_WAIT = 60
 """Seconds a listener blocks in the server before it asks again."""
-MARK_LIFE = 600
+MARK_LIFE = 60
+"""Seconds after which RQ's tools no longer take a job for one in hand, when its worker was killed."""
+RUNS_PER_NUDGE = 2
+"""Open runs and batches, for each open nudge that is allowed, above which intake pauses: what waits for a disk or for
+time has no nudge."""
 
 
 class Backlog(NamedTuple):
@@ -56,10 +63,13 @@ class Control:
 
     Args:
         wake: called from another thread when a notice has ended and the next one may begin.
+        turn_seconds: a turn ends with the first batch after this time.
     """
 
-    def __init__(self, service: Service, wake: Callable[[], None] = lambda: None) -> None:
-        self.service, self._wake = service, wake
+    def __init__(
+        self, service: Service, wake: Callable[[], None] = lambda: None, turn_seconds: float = TURN_SECONDS
+    ) -> None:
+        self.service, self._wake, self._turn_seconds = service, wake, turn_seconds
         self.jobs_done = 0
         self._counting = Lock()
         self._lanes = ThreadPoolExecutor(LANES - 1, thread_name_prefix="heald-lane")
@@ -71,11 +81,14 @@ class Control:
     def turn(self) -> Backlog | None:
         """Do a batch of everything there is. Returns None when something was done, else what still waits."""
         backlog = self.backlog()
-        self._telling = {future for future in self._telling if not future.done()}
+        under_way = {future for future in self._telling if not future.done()}
+        if len(under_way) < len(self._telling):
+            self._janitor_due = 0.0  # what came of a notice may be another try, soon
+        self._telling = under_way
         if backlog.paused:
             return backlog
         busy = self._tend()
-        busy |= self._side_by_side(self._batches(backlog))
+        busy |= self._in_lanes(backlog)
         busy |= self._work_off(queues.ESCALATE, backlog.escalate, NOTICES_AT_ONCE - len(self._telling))
         if not busy:
             return backlog
@@ -90,7 +103,14 @@ class Control:
             pipe.llen(queues.queue_key(queue))
         pipe.zcard(keys.AGENDA)
         pipe.exists(keys.PAUSED)
-        inbox, decide, record, repair, escalate, agenda, paused = pipe.execute()
+        pipe.hget(keys.CORRECTIONS, corrections.VERSION.decode())
+        with self.service.thinking.elsewhere():
+            *counts, version = pipe.execute(raise_on_error=False)
+        for reply in counts:
+            if isinstance(reply, redis.RedisError):
+                raise reply
+        self.service.corrections.hear(version)
+        inbox, decide, record, repair, escalate, agenda, paused = counts
         return Backlog(inbox, decide, record, repair, escalate, agenda, bool(paused))
 
     def nothing_left(self, backlog: Backlog) -> bool:
@@ -122,27 +142,36 @@ class Control:
             lists.append(queues.queue_key(queues.ESCALATE))
         return tuple(lists)
 
-    def _batches(self, backlog: Backlog) -> list[Callable[[], bool]]:
-        """What there is to do, a batch of each kind."""
-        work = (
-            (backlog.record, partial(self._work_off, queues.RECORD, backlog.record, BATCH)),
-            (backlog.decide, partial(self._work_off, queues.DECIDE, backlog.decide, BATCH)),
-            (backlog.inbox, partial(self._take_in, backlog)),
-        )
-        return [batch for waiting, batch in work if waiting]
-
-    def _side_by_side(self, batches: Sequence[Callable[[], bool]]) -> bool:
-        """Work some batches off at once, the first one in this thread: the server commits one while this process thinks
+    def _in_lanes(self, backlog: Backlog) -> bool:
+        """Work batches off, several at once where there are several: the server commits one while this process thinks
         about the next. Returns whether anything was done.
         """
-        if not batches:
-            return False
-        others = [self._lanes.submit(batch) for batch in batches[1:]]
+        batches = sum(math.ceil(waiting / BATCH) for waiting in (backlog.record, backlog.decide, backlog.inbox))
+        until = time.monotonic() + self._turn_seconds
+        others = [self._lanes.submit(self._lane, until) for _ in range(1, min(batches, LANES))]
         try:
-            busy = batches[0]()
+            busy = self._lane(until, backlog)
         finally:
             wait(others)
         return any([busy, *(other.result() for other in others)])
+
+    def _lane(self, until: float, backlog: Backlog | None = None) -> bool:
+        """One batch after another of what lies ready, until nothing does or the time is over."""
+        busy = False
+        with self.service.thinking.alone():
+            while self._next_batch(backlog or self.backlog()):
+                busy, backlog = True, None
+                if time.monotonic() >= until:
+                    break
+        return busy
+
+    def _next_batch(self, backlog: Backlog) -> bool:
+        """One batch; what was begun goes before what is new."""
+        return (
+            self._work_off(queues.RECORD, backlog.record, BATCH)
+            or self._work_off(queues.DECIDE, backlog.decide, BATCH)
+            or self._take_in(backlog)
+        )
 
     def _take_in(self, backlog: Backlog) -> bool:
         if not backlog.inbox or not self._has_room(backlog):
@@ -151,8 +180,8 @@ class Control:
 
     def _has_room(self, backlog: Backlog) -> bool:
         """Whether more runs are to be opened: what was begun goes first, and the inbox is the place to wait."""
-        begun = backlog.decide + backlog.record
-        return begun < 2 * BATCH and backlog.open_nudges < self.service.settings.limits.open_nudges
+        begun, most = backlog.decide + backlog.record, self.service.settings.limits.open_nudges
+        return begun < 2 * BATCH and backlog.open_nudges < most and backlog.agenda < RUNS_PER_NUDGE * most
 
     def _tend(self) -> bool:
         if time.monotonic() < self._janitor_due:
@@ -164,13 +193,13 @@ class Control:
     def _work_off(self, queue: str, waiting: int, most: int) -> bool:
         if waiting == 0 or most <= 0:
             return False
-        nudges = self._take(queue, most)
+        now, nudges = self._take(queue, most)
         if not nudges:
             return False
         if queue == queues.DECIDE:
-            decisions.decide(self.service, nudges)
+            decisions.decide(self.service, nudges, now)
         elif queue == queues.RECORD:
-            decisions.record(self.service, nudges)
+            decisions.record(self.service, nudges, now)
         else:
             for nudge in nudges:
                 self._tell(nudge)
@@ -183,7 +212,8 @@ class Control:
         telling.add_done_callback(lambda _: self._wake())
         self._telling.add(telling)
 
-    def _take(self, queue: str, most: int) -> list[Nudged]:
+    def _take(self, queue: str, most: int) -> tuple[Instant, list[Nudged]]:
+        """Jobs off a queue, and the server's time."""
         execution = os.urandom(6).hex()
         packed = self.service.ledger.scripts["take"](
             keys=[queues.queue_key(queue), queues.started_key(queue), keys.PAUSED],
@@ -197,7 +227,7 @@ class Control:
             ],
         )
         nudges = {}
-        flat = unpack(packed)
+        seconds, micros, *flat = unpack(packed)
         for job_id, data in zip(flat[::2], flat[1::2], strict=True):
             try:
                 call = queues.decode_call(data or b"")
@@ -207,7 +237,7 @@ class Control:
                 continue
             nudge = decisions.nudged(queue, call.run_id, call.version, execution)
             nudges[keys.fold(call.run_id), call.version] = nudge
-        return list(nudges.values())
+        return Instant(int(seconds or 0), int(micros or 0) * 1000), list(nudges.values())
 
 
 def _told(service: Service, nudge: Nudged, stopping: Callable[[], bool]) -> None:
@@ -221,7 +251,8 @@ class Bell:
     """Wakes the control process when one of some lists is not empty, without taking anything from it.
 
     Each list has a listener that moves its first element onto its own place (BLMOVE LEFT LEFT): it blocks while the
-    list is empty and changes nothing, so a lost reply or a killed process costs nothing either.
+    list is empty and changes nothing, so a lost reply or a killed process costs nothing either. The element itself
+    is not fetched: whoever may push could make it half a gigabyte.
     """
 
     def __init__(self, client: redis.Redis, lists: tuple[str, ...]) -> None:
@@ -248,10 +279,29 @@ class Bell:
         armed = self._armed[name]
         while True:
             armed.wait()
+            began = time.monotonic()
             try:
-                if self._client.blmove(name, name, BELL_WAIT, "LEFT", "LEFT") is None:
-                    continue
+                while not self._holds_something(name):
+                    if time.monotonic() - began < 1:
+                        time.sleep(1)  # a server that is full or read-only does not block
+                    began = time.monotonic()
             except redis.RedisError:
                 time.sleep(1)
             armed.clear()
             self.ring()
+
+    def _holds_something(self, name: str) -> bool:
+        """Block until a list holds something, or for `BELL_WAIT`; the server is told to keep its element to itself."""
+        pool = self._client.connection_pool
+        connection: Any = pool.get_connection()
+        listen = ("BLMOVE", name, name, "LEFT", "LEFT", BELL_WAIT)
+        try:
+            connection.send_packed_command(
+                connection.pack_commands([("CLIENT", "REPLY", "SKIP"), listen, ("LLEN", name)])
+            )
+            return bool(connection.read_response(timeout=BELL_WAIT + 5))
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from heald_worker import queues
 from heald_worker.agenda import give_up
-from heald_worker.artifacts import ArtifactsUnavailable, write_artifacts
+from heald_worker.artifacts import ArtifactsUnavailable, Item, WriteResult, write_artifacts
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.recovery import (
@@ -27,12 +27,14 @@ from heald_worker.core.recovery import (
     log_of,
 )
 from heald_worker.ledger import Finished, Held, Move, UnreadableRun
-from heald_worker.moves import move_for
+from heald_worker.moves import move_for, spent_job
 from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.repairs import RepairOrder, perform
-from heald_worker.service import Service, log
+from heald_worker.service import Service, Verdict, log
 
 GONE_THROUGH = frozenset({"committed", "already_mine"})
+_OWN_QUEUES = frozenset({queues.queue_key(queues.DECIDE), queues.queue_key(queues.RECORD)})
+"""Whose jobs a control process takes itself."""
 
 
 class Nudged(NamedTuple):
@@ -66,14 +68,18 @@ def _never() -> bool:
     return False
 
 
-def decide(service: Service, nudges: Sequence[Nudged]) -> None:
-    """Bring each nudged run one step on: decide, or close it when its log is fixed."""
-    _advance_all(service, nudges, _next_event)
+def decide(service: Service, nudges: Sequence[Nudged], now: Instant | None = None) -> None:
+    """Bring each nudged run one step on: decide, or close it when its log is fixed.
+
+    Args:
+        now: the server's time, where the caller has just heard it.
+    """
+    _advance_all(service, nudges, _next_event, now)
 
 
-def record(service: Service, nudges: Sequence[Nudged]) -> None:
+def record(service: Service, nudges: Sequence[Nudged], now: Instant | None = None) -> None:
     """Make the repairs that start nothing (record, dry run, nothing configured) of each nudged run."""
-    _advance_all(service, nudges, _recorded_repair)
+    _advance_all(service, nudges, _recorded_repair, now)
 
 
 def cancel(service: Service, run_id: str) -> str:
@@ -87,12 +93,12 @@ def cancel(service: Service, run_id: str) -> str:
         step = advance(held.run.recovery, Cancel(), now)
     except InvalidTransition:
         return "ending"
-    [verdict] = service.ledger.commit([move_for(service, held, step, now)])
+    [verdict] = service.ledger.commit([move_for(service, held, step, now, finished=spent_job(held))])
     return "cancelled" if verdict in GONE_THROUGH else verdict
 
 
-def _advance_all(service: Service, nudges: Sequence[Nudged], think: Think) -> None:
-    now, found = service.ledger.load([nudge.run_id for nudge in nudges])
+def _advance_all(service: Service, nudges: Sequence[Nudged], think: Think, now: Instant | None) -> None:
+    now, found = _hold(service, nudges, now)
     planned, closing, stale = [], [], []
     for nudge, held in zip(nudges, found, strict=True):
         if isinstance(held, UnreadableRun):
@@ -106,6 +112,19 @@ def _advance_all(service: Service, nudges: Sequence[Nudged], think: Think) -> No
     if stale:
         discard(service, stale)
     close(service, closing + commit_plans(service, planned, now), now)
+
+
+def _hold(
+    service: Service, nudges: Sequence[Nudged], now: Instant | None
+) -> tuple[Instant, list[Held | UnreadableRun | None]]:
+    """The server's time and each nudged run: out of this process's memory, or read in one trip."""
+    found: list[Held | UnreadableRun | None] = [service.recall.take(each.run_id, each.version) for each in nudges]
+    unknown = [place for place, held in enumerate(found) if held is None]
+    if unknown or now is None:
+        now, loaded = service.ledger.load([nudges[place].run_id for place in unknown])
+        for place, held in zip(unknown, loaded, strict=True):
+            found[place] = held
+    return now, found
 
 
 def _plan(service: Service, held: Held, nudge: Nudged, now: Instant, think: Think) -> Planned | None:
@@ -128,9 +147,27 @@ def _stumble(service: Service, held: Held, error: Exception) -> None:
     give_up(service, run_id, held.version, f"{type(error).__name__}: {error}")
 
 
-def _next_event(service: Service, held: Held, now: Instant) -> tuple[Event, None]:
-    classify = service.taxonomy_of(held.run.taxonomy).classify
-    return Decide(classify(held.run.recovery.current_failure)), None
+def _next_event(service: Service, held: Held, now: Instant) -> tuple[Event, dict[str, object]]:
+    run = held.run
+    taxonomy = service.taxonomy_of(run.taxonomy)
+    verdict = service.judge(taxonomy, run.context.repository, run.recovery.current_failure)
+    corrected = verdict.correction is not None
+    return Decide(verdict.failure_class, verdict.diagnosis.transient, corrected), _told_of(verdict)
+
+
+def _told_of(verdict: Verdict) -> dict[str, object]:
+    """Why the failure has its class, as facts of the decision's event."""
+    found = verdict.diagnosis
+    facts: dict[str, object] = {
+        "subclass": found.subclass,
+        "rule": found.rule,
+        "confidence": found.confidence,
+        "transient": found.transient,
+        "evidence": found.evidence,
+    }
+    if verdict.correction is not None:
+        facts |= {"fingerprint": verdict.fingerprint, "corrected_by": verdict.correction.by}
+    return facts
 
 
 def _recorded_repair(service: Service, held: Held, now: Instant) -> tuple[Event, dict[str, object]]:
@@ -168,12 +205,19 @@ def commit_plans(service: Service, planned: Iterable[Planned], now: Instant) -> 
             plans.append(plan)
         except Exception as error:  # noqa: BLE001  one run's trouble stops no other
             _stumble(service, plan.held, error)
-    closing = []
+    closing, stale = [], []
     for plan, move, verdict in zip(plans, moves, service.ledger.commit(moves), strict=True):
-        if verdict.startswith("error"):
-            log.error("run %s was not committed: %s", move.run_id, verdict)
-        elif verdict in GONE_THROUGH and plan.step.recovery.phase is Phase.CLOSING:
+        if verdict not in GONE_THROUGH:
+            if verdict.startswith("error"):
+                log.error("run %s was not committed: %s", move.run_id, verdict)
+            elif plan.finished:
+                stale.append(plan.finished)
+        elif plan.step.recovery.phase is Phase.CLOSING:
             closing.append(Closing(plan.held.after(move, plan.step.recovery), None))
+        elif move.job and move.job.queue_key in _OWN_QUEUES:
+            service.recall.keep(plan.held.after(move, plan.step.recovery), len(move.state))
+    if stale:
+        discard(service, stale)
     return closing
 
 
@@ -203,7 +247,7 @@ def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
     if not items:
         return
     try:
-        written = write_artifacts(service.artifacts, items, fsync=service.settings.fsync)
+        written = _write(service, items)
     except ArtifactsUnavailable as trouble:
         log.error("%d recovery logs wait for their artifacts: %s", len(items), trouble)
         return
@@ -212,12 +256,20 @@ def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
         recovery = held.run.recovery
         if result.trouble:
             log.error("run %s waits for its artifact: %s", recovery.run_id, result.trouble)
+            give_up(service, recovery.run_id, held.version, result.trouble)
             continue
         if result.state == "replaced":
             log.warning("run %s had another artifact; the ledger's took its place", recovery.run_id)
         notify = service.notice_for(recovery.ending, held.run.dry_run) is not None
         planned.append(Planned(held, advance(recovery, Recorded(notify), now), finished))
     commit_plans(service, planned, now)
+
+
+def _write(service: Service, items: Sequence[Item]) -> list[WriteResult]:
+    if not service.settings.fsync:
+        return write_artifacts(service.artifacts, items, fsync=False)
+    with service.thinking.elsewhere():
+        return write_artifacts(service.artifacts, items, fsync=True)
 
 
 def discard(service: Service, finished: Sequence[Finished]) -> None:
@@ -227,7 +279,8 @@ def discard(service: Service, finished: Sequence[Finished]) -> None:
         pipe.delete(job.job_key)
         if job.mark:
             pipe.zrem(job.registry_key, job.mark)
-    pipe.execute()
+    with service.thinking.elsewhere():
+        pipe.execute()
 
 
 def nudged(queue: str, run_id: str, version: int, execution: str = "") -> Nudged:

@@ -25,6 +25,7 @@ from heald_worker.core.regression import (
     RegressionCheck,
     judge,
 )
+from heald_worker.flaky import Lesson, flaky_key_of, read_lesson
 from heald_worker.ledger import UnreadableRun, decode_run
 from heald_worker.service import Service, log
 
@@ -35,12 +36,14 @@ class Past(NamedTuple):
     regression: RegressionCheck | None = None
     advice: Advice | None = None
     generation: int = 0
+    flaky: Lesson | None = None
 
 
 History = tuple[RegressionCheck | None, RecoveryAction | None]
 """A check, and the action that the newest prior run ended with."""
 
 NO_HISTORY: History = (None, None)
+NOWHERE = ("", "")
 
 _decode_priors = msgspec.json.Decoder(list[tuple[str, RecoveryOutcome, str, str]]).decode
 
@@ -48,8 +51,8 @@ _decode_priors = msgspec.json.Decoder(list[tuple[str, RecoveryOutcome, str, str]
 def look_back(service: Service, reports: Sequence[FailureReport | Exception]) -> tuple[Instant, list[Past]]:
     """The server's time and the past of each report, in one round trip for the whole batch."""
     pipe = service.client.pipeline(transaction=False)
-    indexes = [prior_key_of(service, report) if isinstance(report, FailureReport) else "" for report in reports]
-    asked = sorted({*indexes} - {""})
+    places = [_places(service, report) if isinstance(report, FailureReport) else NOWHERE for report in reports]
+    asked = sorted({key for place in places for key in place} - {""})
     pipe.time()
     if asked:
         pipe.mget(asked)
@@ -57,31 +60,38 @@ def look_back(service: Service, reports: Sequence[FailureReport | Exception]) ->
         if isinstance(report, FailureReport) and (parent := report.context.parent_run):
             pipe.hget(keys.run(parent), "s")
             pipe.get(keys.tombstone(parent))
-    (seconds, micros), *replies = pipe.execute(raise_on_error=False)
+    with service.thinking.elsewhere():
+        (seconds, micros), *replies = pipe.execute(raise_on_error=False)
     now = Instant(int(seconds), int(micros) * 1000)
-    history = _histories(service, asked, replies.pop(0) if asked else [], now)
-    answers = iter(replies)
-    return now, [
-        _past(service, report, history.get(index, NO_HISTORY), answers) if isinstance(report, FailureReport) else Past()
-        for report, index in zip(reports, indexes, strict=True)
-    ]
-
-
-def prior_key_of(service: Service, report: FailureReport) -> str:
-    """Where the ended runs like this report are remembered; empty when none are to be asked."""
-    if service.settings.regression == "off" or not report.context.repository:
-        return ""
-    failure_class = service.taxonomy.classify(report.signal)
-    return keys.prior(report.context.repository, failure_class, report.signal.stage)
-
-
-def _histories(service: Service, asked: Sequence[str], stored: object, now: Instant) -> dict[str, History]:
-    """What stands behind each index that was asked."""
-    if not isinstance(stored, list):
-        log.error("the regression index cannot be read: %s", stored)
-        stored = [None] * len(asked)
+    known = _known(asked, replies.pop(0) if asked else [])
     window = service.settings.retention.regression_window
-    return {index: _regression(rows, now, window) for index, rows in zip(asked, stored, strict=True)}
+    answers = iter(replies)
+    pasts = []
+    for report, (index, flaky) in zip(reports, places, strict=True):
+        if isinstance(report, FailureReport):
+            history = _regression(known.get(index), now, window) if index else NO_HISTORY
+            pasts.append(_past(service, report, history, answers)._replace(flaky=read_lesson(known.get(flaky))))
+        else:
+            pasts.append(Past())
+    return now, pasts
+
+
+def _places(service: Service, report: FailureReport) -> tuple[str, str]:
+    """Where the ended runs like this report are remembered, and whether it is flaky; empty where nothing is asked."""
+    repository = report.context.repository
+    if not repository:
+        return NOWHERE
+    failure_class = service.judge(service.taxonomy, repository, report.signal).failure_class
+    index = "" if service.settings.regression == "off" else keys.prior(repository, failure_class, report.signal.stage)
+    return index, flaky_key_of(service.settings, report, failure_class)
+
+
+def _known(asked: Sequence[str], stored: object) -> dict[str, object]:
+    """What stands behind each key that was asked."""
+    if not isinstance(stored, list):
+        log.error("what is known of earlier runs cannot be read: %s", stored)
+        return {}
+    return dict(zip(asked, stored, strict=True))
 
 
 def _past(service: Service, report: FailureReport, history: History, answers: Iterator[object]) -> Past:

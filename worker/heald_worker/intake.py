@@ -10,6 +10,8 @@ import hashlib
 import os
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from heald_producer.signals import MAX_REPORT_BYTES, FailureReport
 from heald_producer.wire import PoisonReport, decode_report
 from heald_worker import keys
@@ -71,6 +73,7 @@ def take_in(service: Service, token: str) -> int:
             limits.dead_letters,
             keys.RUN_PREFIX,
             keys.TOMBSTONE_PREFIX,
+            limits.dead_letter_bytes,
         ],
     )
     refused = sum(verdict in (b"dead", b"run_id_conflict") for verdict in verdicts.split(b"\n"))
@@ -105,6 +108,8 @@ def _item(service: Service, arrived: Arrived, past: Past, now: Instant, jobs: Jo
     wait = wait_for(service, run)
     job = job_for(service, run, 1, now)
     facts = {"stage": report.signal.stage, "policy": run.policy_name, "reason": run.policy_reason}
+    if past.flaky is not None:
+        facts |= {"flaky": past.flaky.run, "shown_by": past.flaky.how}
     return [
         "run",
         keys.fold(report.run_id),
@@ -120,8 +125,9 @@ def _item(service: Service, arrived: Arrived, past: Past, now: Instant, jobs: Jo
 
 def _open(service: Service, report: FailureReport, past: Past, now: Instant) -> Run:
     choice = choose_policy(service.settings, report)
+    signal = report.signal if past.flaky is None else replace(report.signal, flaky_hint=True)
     return Run(
-        recovery=open_recovery(report.run_id, report.signal, choice.policy, now, past.advice),
+        recovery=open_recovery(report.run_id, signal, choice.policy, now, past.advice, choice.max_transient_retries),
         taxonomy=service.taxonomy.ref,
         policy_name=choice.name,
         policy_reason=choice.reason,
@@ -132,6 +138,7 @@ def _open(service: Service, report: FailureReport, past: Past, now: Instant) -> 
         accepted_at=now.to_micros(),
         generation=past.generation,
         dry_run=service.settings.dry_run,
+        flaky=None if past.flaky is None else past.flaky.run,
     )
 
 

@@ -6,16 +6,16 @@ that any RQ worker with heald's job class works a queue off. A worker binds its 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 from heald_worker import decisions, queues
-from heald_worker.ledger import Held
 from heald_worker.notifying import notify
 from heald_worker.repairing import carry_out, claim
 from heald_worker.service import Service
 
 _service: ContextVar[Service] = ContextVar("service")
-_claimed: ContextVar[Held | None] = ContextVar("claimed", default=None)
+_in_hand: ContextVar[Callable[[], None] | None] = ContextVar("in_hand", default=None)
 
 
 def bind(service: Service) -> None:
@@ -23,24 +23,25 @@ def bind(service: Service) -> None:
     _service.set(service)
 
 
-def hand_over(claimed: Held | None) -> None:
-    """Give the next `repair` of this process, or of its fork, the claim that was made for it."""
-    _claimed.set(claimed)
+def hand_over(work: Callable[[], None] | None) -> None:
+    """Let the next `repair` of this process, or of its fork, make the attempt that was claimed for it."""
+    _in_hand.set(work)
 
 
 @queues.job_function
 def decide(run_id: str, version: int) -> None:
     """Bring a run one step on: one decision, or its closing."""
+    _service.get().corrections.look()
     decisions.decide(_service.get(), [decisions.nudged(queues.DECIDE, run_id, version)])
 
 
 @queues.job_function
 def repair(run_id: str, version: int) -> None:
     """Claim the run's current attempt, unless that is done, and make its repair."""
-    service = _service.get()
-    claimed = _claimed.get() or claim(service, run_id, version)
-    if claimed is not None:
-        carry_out(service, claimed)
+    if work := _in_hand.get():
+        work()
+    elif claimed := claim(_service.get(), run_id, version):
+        carry_out(_service.get(), claimed)
 
 
 @queues.job_function

@@ -23,6 +23,9 @@ DEAD = "heald:dead"
 """Stream: what could not be accepted. Fields `reason`, `detail`, `run`, `length`, `digest`, `body` (bounded) and
 `whole`."""
 
+CORRECTIONS = "heald:corrections"
+"""Hash: fingerprint -> the class that a person gave to failures of it (JSON); `version` counts its changes."""
+
 PARKED = "heald:parked"
 """Hash: folded run id -> why the run cannot be advanced."""
 
@@ -30,12 +33,14 @@ PAUSED = "heald:paused"
 """String: set while nothing new is to be begun; its value tells who paused and why."""
 
 STATS = "heald:stats"
-"""Hash: counters since the server's keys were made: `accepted`, `duplicate`, `dead`, `ended_<ending>`."""
+"""Hash: counters since the server's keys were made: `accepted`, `duplicate`, `dead`, `ended_<ending>`; and
+what stands in `DEAD`: `letters`, `letter_bytes`."""
 
 INTAKE_PREFIX = "heald:intake:"
 RUN_PREFIX = "heald:run:"
 TOMBSTONE_PREFIX = "heald:tomb:"
 PRIOR_PREFIX = "heald:prior:"
+FLAKY_PREFIX = "heald:flaky:"
 
 INTAKE_MEMBER = "intake:"
 """How an intake token stands on the agenda; run ids hold no colon."""
@@ -66,3 +71,8 @@ def prior(repository: str, failure_class: str, stage: str) -> str:
     """String (JSON): the newest two ended runs of this repository, class and exact stage."""
     text = "\0".join((repository, failure_class, stage))
     return PRIOR_PREFIX + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def flaky(fingerprint: str) -> str:
+    """String (JSON): the run that showed failures of this fingerprint to be flaky, and how."""
+    return FLAKY_PREFIX + fingerprint

@@ -8,9 +8,9 @@ atomically and in batches; a commit repeated because its reply was lost is recog
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
@@ -24,8 +24,10 @@ from heald_worker.core.recovery import Announce, Recovery
 from heald_worker.core.regression import RegressionCheck
 from heald_worker.core.taxonomy import TaxonomyRef
 from heald_worker.packing import Job, JobPacker, blob, pack, unpack
+from heald_worker.thinking import Thinking
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+"""2 added retries of transient failures and flaky tests that were learnt: a heald that reads 1 would forget them."""
 
 
 class Run(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,7 +44,9 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
         accepted_at: Redis's clock, microseconds since the epoch.
         generation: 0 for a run that no repair caused, one more than its parent's otherwise.
         dry_run: decide and record, repair nothing.
-        format: version of this encoding; an unknown one is parked, not guessed at.
+        flaky: the run that showed this failure to be flaky, which is why its hint is set; None when the report set it.
+        format: version of the encoding that it was read from, 1 where it does not say. What an older one lacks has its
+            default; a newer one is parked, not guessed at.
     """
 
     recovery: Recovery
@@ -56,7 +60,12 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     reported_at: str | None = None
     generation: int = 0
     dry_run: bool = False
-    format: int = msgspec.field(default=STATE_FORMAT)
+    flaky: str | None = None
+    format: int = 1
+
+
+class _Format(msgspec.Struct):
+    format: int = 1
 
 
 class Held(NamedTuple):
@@ -103,6 +112,8 @@ class Completion(NamedTuple):
     outcome: str
     ending: str
     action: str
+    flaky_key: str
+    flaky: str
 
 
 class Move(NamedTuple):
@@ -129,6 +140,7 @@ class Due(NamedTuple):
 
 _encode_state = msgspec.json.Encoder().encode
 _decode_run = msgspec.json.Decoder(Run).decode
+_decode_format = msgspec.json.Decoder(_Format).decode
 _encode_facts = msgspec.json.Encoder().encode
 
 
@@ -138,23 +150,32 @@ def new_commit_id() -> str:
 
 
 def encode_run(run: Run) -> bytes:
-    """The state field of a run's hash."""
-    return _encode_state(run)
+    """The state field of a run's hash, in this heald's format."""
+    return _encode_state(run if run.format == STATE_FORMAT else replace(run, format=STATE_FORMAT))
 
 
 def decode_run(run_id: str, version: int, state: bytes) -> Run:
     """Read a state field.
 
     Raises:
-        UnreadableRun: an unknown format, or not a state at all.
+        UnreadableRun: a newer format, or not a state at all.
     """
     try:
         run = _decode_run(state)
     except msgspec.MsgspecError as error:
-        raise UnreadableRun(run_id, version, f"its state cannot be read: {error}") from error
-    if run.format != STATE_FORMAT:
-        raise UnreadableRun(run_id, version, f"its state has format {run.format}, this heald reads {STATE_FORMAT}")
+        raise UnreadableRun(run_id, version, _newer(state) or f"its state cannot be read: {error}") from error
+    if newer := run.format > STATE_FORMAT and _newer(state):
+        raise UnreadableRun(run_id, version, newer)
     return run
+
+
+def _newer(state: bytes) -> str:
+    """What is wrong with a state of a newer format, however different it is; empty for any other."""
+    try:
+        found = _decode_format(state).format
+    except msgspec.MsgspecError:
+        return ""
+    return f"its state has format {found}, this heald reads up to {STATE_FORMAT}" if found > STATE_FORMAT else ""
 
 
 def load_scripts(client: redis.Redis) -> dict[str, Script]:
@@ -174,14 +195,27 @@ class Spans(NamedTuple):
     recoveries: int
     tombstones: int
     regression_window: int
+    flaky: int
 
 
 class Ledger:
-    """The open runs of one server."""
+    """The open runs of one server.
+
+    Attributes:
+        scripts: the operations of `lua/` by name; a thread that thinks lets another one think while they run.
+    """
 
     def __init__(self, client: redis.Redis, spans: Spans) -> None:
         self.client, self.spans = client, spans
-        self.scripts = load_scripts(client)
+        self.thinking = Thinking()
+        self.scripts = {name: self._waiting_for(script) for name, script in load_scripts(client).items()}
+
+    def _waiting_for(self, script: Script) -> Callable[..., Any]:
+        def run(**call: Any) -> Any:
+            with self.thinking.elsewhere():
+                return script(**call)
+
+        return run
 
     def now(self) -> Instant:
         """The server's clock, the only one that decides anything."""
@@ -215,6 +249,7 @@ class Ledger:
                 spans.regression_window,
                 keys.RUN_PREFIX,
                 keys.TOMBSTONE_PREFIX,
+                spans.flaky,
             ],
         )
         return str(answers.decode()).split("\n")
@@ -227,13 +262,18 @@ class Ledger:
         )
         return int(wait), [Due(member.decode(), int(version)) for member, version in entries]
 
-    def resend(self, run_id: str, version: int, job: Job) -> str:
-        """Send a nudge again: `sent`, `queued` when it is not lost at all, or `moved`."""
-        answer = self.scripts["resend"](
-            keys=[keys.run(run_id), job.queue_key],
-            args=[version, job.job_key, job.job_id, job.life, *job.fields],
-        )
-        return str(answer.decode())
+    def resend(self, nudges: Sequence[tuple[str, int, Job]]) -> list[str]:
+        """Send the nudges of runs, each for a version, again: all in one round trip.
+
+        Returns:
+            Per nudge `sent`, `queued` when it is not lost at all, `moved`, or `error: ...`.
+        """
+        if not nudges:
+            return []
+        jobs = JobPacker()
+        items = [(keys.fold(run_id), version, jobs.pack(job)) for run_id, version, job in nudges]
+        answers = self.scripts["resend"](args=[pack([items, jobs.shared]), keys.RUN_PREFIX])
+        return str(answers.decode()).split("\n")
 
     def renew(self, claimed: Held, lease_ms: int, client: redis.Redis | None = None) -> bool:
         """Renew a claim's lease. False when the claim is over, or somebody else's."""

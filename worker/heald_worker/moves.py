@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from heald_worker import keys, queues
 from heald_worker.core.instant import Instant
 from heald_worker.core.policy import RecoveryAction
-from heald_worker.core.recovery import Phase, Recovery, Step, log_of, owed
+from heald_worker.core.recovery import Ending, Phase, Recovery, Step, log_of, owed
+from heald_worker.flaky import lesson_of
 from heald_worker.ledger import (
     Completion,
     Finished,
@@ -35,30 +36,23 @@ class Wait(NamedTuple):
     nudge: bool
 
 
+def next_look(service: Service) -> Wait:
+    """The place on the agenda of a run whose nudge goes out now."""
+    return Wait(milliseconds(service.settings.timing.resend_first), True)
+
+
 def wait_for(service: Service, run: Run) -> Wait:
     """The place on the agenda of a run that has just come to this state."""
     timing, recovery = service.settings.timing, run.recovery
-    at_once = Wait(milliseconds(timing.resend_first), True)
     match recovery.phase:
-        case Phase.WAITING:
-            delay = backoff(timing.retry_first, timing.retry_most, recovery) if _is_retry(recovery) else 0
-            return Wait(delay, False) if delay else at_once
-        case Phase.REPAIRING:
-            # A Python repair runs in its worker, which cannot renew meanwhile.
-            repair = service.repair_for(recovery, run.dry_run)
-            unrenewed = repair.time_limit if isinstance(repair, PythonRepair) else 0
-            return Wait(milliseconds(timing.lease + unrenewed), False)
-        case Phase.SETTLING if recovery.holder is not None:
-            notice = service.notice_for(recovery.ending, run.dry_run)
-            return Wait(milliseconds(timing.lease + (notice.time_limit if notice else 0)), False)
+        case Phase.WAITING if recovery.action is RecoveryAction.RETRY:
+            return Wait(backoff(timing.retry_first, timing.retry_most, recovery), False)
+        case _ if recovery.holder is not None:
+            return Wait(milliseconds(timing.lease), False)
         case Phase.SETTLING if recovery.notice_tries:
             return Wait(backoff(timing.notice_first, timing.notice_most, recovery), False)
         case _:
-            return at_once
-
-
-def _is_retry(recovery: Recovery) -> bool:
-    return recovery.action is RecoveryAction.RETRY and recovery.losses == 0
+            return next_look(service)
 
 
 def backoff(first: float, most: float, recovery: Recovery) -> int:
@@ -66,7 +60,7 @@ def backoff(first: float, most: float, recovery: Recovery) -> int:
 
     The jitter comes from the run and the try, so it spreads runs and is the same whoever computes it.
     """
-    tries = recovery.notice_tries or recovery.retries_used
+    tries = recovery.notice_tries or recovery.retries_used + recovery.transient_retries_used
     span = min(first * 2.0 ** min(tries - 1, 30), most)
     spread = hashlib.sha256(f"{recovery.run_id}:{recovery.attempt}:{tries}".encode()).digest()[0] / 255
     return milliseconds(span * (1 - spread / 4))
@@ -85,6 +79,12 @@ def job_for(service: Service, run: Run, version: int, now: Instant) -> Job | Non
     return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now))
 
 
+def spent_job(held: Held) -> Finished:
+    """The job that was sent for a run as it stands, or that its holder took: for a commit that no job brought about."""
+    version = held.version if held.run.recovery.holder is None else held.version - 1
+    return queues.finished_job(queues.REPAIR, held.run.recovery.run_id, version)
+
+
 def job_timeout(service: Service, repair: Repair | None) -> int:
     """Seconds RQ lets a repair's job run: beyond the repair's own limit, which is to end it first."""
     if not isinstance(repair, CommandRepair | PythonRepair):
@@ -101,6 +101,7 @@ def move_for(
     finished: Finished | None = None,
     detail: dict[str, object] | None = None,
     nudge: bool = True,
+    at_once: bool = False,
 ) -> Move:
     """The fenced move that brings a run to the step's state, with everything the step owes.
 
@@ -108,6 +109,7 @@ def move_for(
         finished: the job that brought this step about.
         detail: facts for the first event beyond those of the state machine.
         nudge: False when the caller itself goes on with the run; the agenda covers its death.
+        at_once: the next try does not back off, as a lease has just been waited for.
     """
     run = replace(held.run, recovery=step.recovery)
     announces = step.announces
@@ -117,7 +119,8 @@ def move_for(
     if run.recovery.phase is Phase.ENDED:
         completion = _completion(service, run, held.digest)
     else:
-        wait, state = wait_for(service, run), encode_run(run)
+        wait = next_look(service) if at_once else wait_for(service, run)
+        state = encode_run(run)
         if wait.nudge and nudge:
             job = job_for(service, run, held.version + 1, now)
     return Move(
@@ -140,6 +143,7 @@ def _completion(service: Service, run: Run, report_digest: str) -> Completion:
     data = canonical_bytes(recovery_log)
     assert recovery.ending is not None
     assert recovery.evaluated_at is not None
+    flaky_key, flaky = lesson_of(service, run)
     fields = ("run", recovery.run_id, "outcome", recovery_log.outcome, "ending", recovery.ending)
     return Completion(
         fields=(*fields, "digest", digest_of(data), "log", blob(data), "facts", blob(encode_facts(_facts(run)))),
@@ -150,6 +154,8 @@ def _completion(service: Service, run: Run, report_digest: str) -> Completion:
         outcome=recovery_log.outcome,
         ending=recovery.ending,
         action=recovery.action or "",
+        flaky_key=flaky_key,
+        flaky=flaky,
     )
 
 
@@ -167,13 +173,25 @@ def _facts(run: Run) -> dict[str, object]:
         "generation": run.generation,
         "dry_run": run.dry_run,
         "notice_tries": run.recovery.notice_tries,
+        "max_transient_retries": run.recovery.max_transient_retries,
+        "corrections": {number: run.recovery.decisions[number - 1].failure_class for number in run.recovery.corrected},
+        "flaky": run.flaky,
     }
 
 
 def prior_key(service: Service, run: Run) -> str:
-    """Where ended runs like this one are remembered; empty when nobody asks, or for a run without a repository."""
-    if service.settings.regression == "off" or not run.context.repository:
+    """Where ended runs like this one are remembered; empty when nobody asks, or for a run without a repository.
+
+    A run that a person ended, or in which nothing was to be repaired, did not fail to recover: it counts for nothing.
+    """
+    recovery, repository = run.recovery, run.context.repository
+    if service.settings.regression == "off" or not repository:
         return ""
-    signal = run.recovery.initial_failure
-    failure_class = service.taxonomy_of(run.taxonomy).classify(signal)
-    return keys.prior(run.context.repository, failure_class, signal.stage)
+    if run.dry_run or recovery.ending is Ending.CANCELLED:
+        return ""
+    if recovery.decisions:
+        failure_class = recovery.decisions[0].failure_class
+    else:
+        taxonomy = service.taxonomy_of(run.taxonomy)
+        failure_class = service.judge(taxonomy, repository, recovery.initial_failure).failure_class
+    return keys.prior(repository, failure_class, recovery.initial_failure.stage)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from threading import Event
 
 import msgspec
 import redis
 
 from heald_worker.core.recovery import Claim, NoticeEnded, Phase, Recovery, advance, log_of
 from heald_worker.decisions import GONE_THROUGH, Nudged, discard
+from heald_worker.leases import Lease, renewing
 from heald_worker.ledger import Held, UnreadableRun
 from heald_worker.moves import move_for
 from heald_worker.notices import Delivery, deliver
+from heald_worker.playbook import Notice
 from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.service import Service, log
 
@@ -31,18 +35,23 @@ def notify(service: Service, nudge: Nudged, stopping: Callable[[], bool] = lambd
         return
     step = advance(held.run.recovery, Claim(service.name), now)
     move = move_for(service, held, step, now, finished=nudge.finished)
+    began = time.monotonic()
     [verdict] = service.ledger.commit([move])
     if verdict in GONE_THROUGH:
-        _deliver(service, held.after(move, step.recovery), stopping)
+        claimed = held.after(move, step.recovery)
+        notice = service.notice_for(claimed.run.recovery.ending, claimed.run.dry_run)
+        lease = Lease(service, service.client, claimed, began, notice.time_limit if notice else 0)
+        taken = Event()
+        with renewing(lease, taken.set):
+            _deliver(service, claimed, notice, lambda: stopping() or taken.is_set())
 
 
 def _waits_for_notice(recovery: Recovery) -> bool:
     return recovery.phase is Phase.SETTLING and recovery.holder is None
 
 
-def _deliver(service: Service, held: Held, stopping: Callable[[], bool]) -> None:
+def _deliver(service: Service, held: Held, notice: Notice | None, stopping: Callable[[], bool]) -> None:
     run, limits = held.run, service.settings.limits
-    notice = service.notice_for(run.recovery.ending, run.dry_run)
     if notice is None:
         delivery = Delivery(False, "no notice is configured any more")
     else:

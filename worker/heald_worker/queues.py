@@ -11,11 +11,13 @@ leaves empty; a test compares the two.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import msgspec
 from redis import Redis, ResponseError
+from redis.client import Pipeline
 from rq import Queue
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
@@ -129,6 +131,12 @@ class SafeJob(Job):
             raise NoSuchJobError(f"job {self.id} is not one of heald's: {error}") from error
         self.result_ttl = 0
 
+    def heartbeat(self, timestamp: datetime, ttl: int, pipeline: Pipeline | None = None, xx: bool = False) -> None:
+        """RQ's own, with a life for the hash: of a job that was deleted a moment ago it makes a new one."""
+        super().heartbeat(timestamp, ttl, pipeline=pipeline, xx=xx)
+        connection = self.connection if pipeline is None else pipeline
+        connection.expire(self.key, JOB_LIFE + int(self.timeout or 0))
+
     @property
     def func(self) -> JobFunction:
         """The function the job names, out of the table; nothing is imported."""
@@ -180,6 +188,11 @@ def queue_key(queue: str) -> str:
 def job_key(job_id: str) -> str:
     """RQ's hash of a job."""
     return f"rq:job:{job_id}"
+
+
+def workers_key(queue: str) -> str:
+    """RQ's set of the workers of a queue: keys that are there while their worker beats its heart."""
+    return f"rq:workers:{queue}"
 
 
 def started_key(queue: str) -> str:

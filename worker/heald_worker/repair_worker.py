@@ -6,10 +6,11 @@ It does not trust RQ for anything that matters: what is lost with a worker comes
 from __future__ import annotations
 
 import contextlib
-import faulthandler
+import math
 import os
 import signal
 import time
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -24,12 +25,12 @@ from heald_producer.connection import connect
 from heald_worker import jobs, keys, queues
 from heald_worker.agenda import reclaim
 from heald_worker.core.recovery import Phase
-from heald_worker.leases import Lease
+from heald_worker.leases import Lease, kept
 from heald_worker.ledger import Held
 from heald_worker.moves import job_timeout
-from heald_worker.playbook import CommandRepair
+from heald_worker.playbook import CommandRepair, PythonRepair, Repair
 from heald_worker.queues import SafeQueue
-from heald_worker.repairing import claim, own_scratch, stop_flag
+from heald_worker.repairing import carry_out, claim, own_scratch, stop_flag
 from heald_worker.repairs.process import become_subreaper, kill_descendants, tie_to_parent
 from heald_worker.service import Service, log
 from heald_worker.upkeep import RegisteredWorker, rq_options
@@ -42,6 +43,8 @@ HORSE_PATIENCE = 5.0
 """Seconds a work-horse gets between SIGTERM and SIGKILL."""
 PAUSE_LOOK = 2.0
 """Seconds between two looks whether the pause is over."""
+BEAT_EVERY = 20.0
+"""Seconds between two heartbeats for RQ's tools while a repair is made in this process."""
 SAME_SIGNAL = 1.0
 """Seconds within which a second signal is the first one once more: of the terminal, and of the supervisor."""
 
@@ -53,8 +56,9 @@ class TooSlow(BaseTimeoutException):
 class RepairWorker(RegisteredWorker, Worker):
     """Makes repairs.
 
-    The lease of the claimed repair is renewed where RQ beats its own heart. When it cannot be renewed, the work-horse
-    and all that it started are killed before the lease ends, so two attempts never work at once.
+    The lease of a command is renewed where RQ beats its own heart, in the parent of its work-horse; that of a function,
+    which is called in this process, from a thread. When it cannot be renewed, the repair and all that it started are
+    killed before the lease ends, so two attempts never work at once.
     """
 
     max_connection_wait_time = 2.0
@@ -62,14 +66,15 @@ class RepairWorker(RegisteredWorker, Worker):
     def __init__(self, service: Service) -> None:
         lists = [SafeQueue(queues.REPAIR, connection=service.client)]
         super().__init__(lists, job_monitoring_interval=1, **rq_options(service))
+        service.client.connection_pool.reset()  # an open connection would not wait as long as RQ blocks
         self.service = service
         # A renewal that is late is no renewal: this client neither waits long nor repeats.
         chosen = service.settings
         self._renewals = connect(chosen.redis_url, sentinel=chosen.sentinel, timeout=RENEWAL_PATIENCE, retry=None)
         self._lease: Lease | None = None
         self._stop_by: float | None = None
-        self._asked_at = 0.0
-        self._horse_asked = self._here = False
+        self._asked_at = self._beat_at = 0.0
+        self._horse_asked = False
 
     def work(self, burst: bool = False, **_options: Any) -> bool:  # type: ignore[override]
         """Work until a signal asks to stop or, with `burst`, until the queue is empty."""
@@ -115,42 +120,43 @@ class RepairWorker(RegisteredWorker, Worker):
         if claimed is None:
             self._drop(job)
             return
-        self._lease = Lease(self.service, self._renewals, claimed, began)
-        if self._lease.is_due and not self._lease.renew():  # the claim's reply came late
+        repair = self.service.repair_for(claimed.run.recovery, claimed.run.dry_run)
+        longest = repair.time_limit if isinstance(repair, PythonRepair) else math.inf  # a command's keeper sees to it
+        self._lease = lease = Lease(self.service, self._renewals, claimed, began, longest)
+        if lease.is_due and not lease.renew():  # the claim's reply came late
             self._drop(job)
             return
-        jobs.hand_over(claimed)
+        job.timeout = job_timeout(self.service, repair)  # the configuration's word, not that of whoever wrote the job
+        jobs.hand_over(partial(carry_out, self.service, claimed, partial(_is_to_end, lease)))
         try:
-            self._execute(job, queue, claimed)
+            self._execute(job, queue, repair, lease)
         finally:
             jobs.hand_over(None)
 
-    def _execute(self, job: Job, queue: Queue, claimed: Held) -> None:
-        repair = self.service.repair_for(claimed.run.recovery, claimed.run.dry_run)
-        job.timeout = job_timeout(self.service, repair)  # the configuration's word, not that of whoever wrote the job
+    def _execute(self, job: Job, queue: Queue, repair: Repair | None, lease: Lease) -> None:
         if isinstance(repair, CommandRepair):
             try:
                 super().execute_job(job, queue)
             finally:
                 kill_descendants()  # whatever the repair left behind
         else:
-            self._execute_here(job, queue)
+            self._execute_here(job, queue, lease)
 
-    def _execute_here(self, job: Job, queue: Queue) -> None:
-        assert self._lease is not None
-        self._here = True
-        # A function that nothing interrupts ends with its process, before the lease does.
-        faulthandler.dump_traceback_later(max(1.0, self._lease.left), exit=True)
-        try:
-            self.perform_job(job, queue, self.prepare_execution(job))
-            self.set_state(WorkerStatus.IDLE)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-            self._here = False
+    def _execute_here(self, job: Job, queue: Queue, lease: Lease) -> None:
+        execution = self.prepare_execution(job)
+        with kept(lease, partial(self._beat, job, execution)):
+            self.perform_job(job, queue, execution)
+        self.set_state(WorkerStatus.IDLE)
 
-    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
-        """A repair that is made here stops this process's heart: what RQ is told then holds until its end."""
-        return int(job.timeout or 0) + 60 if self._here else int(super().get_heartbeat_ttl(job, working_time))
+    def _beat(self, job: Job, execution: Execution) -> None:
+        """Tell RQ's tools that this worker lives, from another thread than the repair's."""
+        if time.monotonic() - self._beat_at < BEAT_EVERY:
+            return
+        self._beat_at = time.monotonic()
+        with contextlib.suppress(redis.RedisError, OSError), self._renewals.pipeline(transaction=False) as pipe:
+            self.heartbeat(pipeline=pipe)
+            execution.heartbeat(job.started_job_registry, self.worker_ttl, pipe)
+            pipe.execute()
 
     def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
         """RQ's own, but the job keeps a life: that of a worker which is killed would stay for good."""
@@ -227,3 +233,9 @@ class RepairWorker(RegisteredWorker, Worker):
             self.cleanup_execution(job, pipeline=pipe, execution=execution)
             pipe.delete(job.key)
             pipe.execute()
+
+
+def _is_to_end(lease: Lease) -> bool:
+    """Whether the repair in hand is to be ended; a process that slept through its lease does not get that far."""
+    lease.enforce()
+    return stop_flag()

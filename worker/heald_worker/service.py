@@ -6,19 +6,33 @@ import logging
 import tempfile
 import time
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import redis
+from msgspec.structs import replace
 
+from heald_producer.mask import Masker
+from heald_producer.signals import FailureSignal
 from heald_worker.config import Settings
+from heald_worker.core.fingerprint import fingerprint
 from heald_worker.core.instant import Instant
 from heald_worker.core.recovery import Ending, Recovery
-from heald_worker.core.taxonomy import TAXONOMIES, Taxonomy, TaxonomyRef
+from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, TaxonomyRef
+from heald_worker.corrections import Correction, Corrections
 from heald_worker.ledger import Ledger, Spans
 from heald_worker.playbook import CommandRepair, Notice, PythonRepair, Repair
+from heald_worker.recall import Recall
+from heald_worker.taxonomies import chosen_taxonomy, find_taxonomy
+from heald_worker.thinking import Thinking
 
 log = logging.getLogger("heald")
+
+DIAGNOSES = 2048
+"""Diagnoses remembered: each failure is asked about when it is taken in and when it is decided about."""
+REMEMBERED_CHARS = 4096
+"""The longest message whose diagnosis is remembered."""
 
 
 class UnknownTaxonomy(Exception):
@@ -26,6 +40,19 @@ class UnknownTaxonomy(Exception):
 
     def __init__(self, ref: TaxonomyRef) -> None:
         super().__init__(f"this heald has no taxonomy {ref.name} {ref.version} ({ref.digest[:12]})")
+
+
+class Verdict(NamedTuple):
+    """What the rules say about a failure, and the person's correction that goes before it."""
+
+    diagnosis: Diagnosis
+    fingerprint: str = ""
+    correction: Correction | None = None
+
+    @property
+    def failure_class(self) -> FailureClass:
+        """What a decision is made about."""
+        return self.diagnosis.failure_class if self.correction is None else self.correction.failure_class
 
 
 class Service:
@@ -40,6 +67,9 @@ class Service:
         self.client, self.settings, self.name = client, settings, name
         self.scratch = Path(tempfile.gettempdir())
         keep = settings.retention
+        self.recall = Recall()
+        self.corrections = Corrections(client)
+        self._taxonomies: dict[TaxonomyRef, Taxonomy] = {}
         self.ledger = Ledger(
             client,
             Spans(
@@ -47,8 +77,14 @@ class Service:
                 recoveries=milliseconds(keep.recoveries),
                 tombstones=milliseconds(keep.tombstones),
                 regression_window=milliseconds(keep.regression_window),
+                flaky=milliseconds(keep.flaky),
             ),
         )
+
+    @property
+    def thinking(self) -> Thinking:
+        """The right to think: hold it to decide, let it go to wait."""
+        return self.ledger.thinking
 
     def clock(self) -> Instant:
         """This machine's clock: for what people read in RQ's records, never for a decision."""
@@ -59,10 +95,14 @@ class Service:
         """The folder of recovery artifacts."""
         return self.settings.artifacts
 
-    @property
+    @cached_property
     def taxonomy(self) -> Taxonomy:
-        """The rules that new runs are judged by."""
-        return TAXONOMIES[self.settings.taxonomy]
+        """The rules that new runs are judged by.
+
+        Raises:
+            ConfigError: a user's rules do not fit together.
+        """
+        return chosen_taxonomy(self.settings)
 
     def taxonomy_of(self, ref: TaxonomyRef) -> Taxonomy:
         """The rules a run was frozen with.
@@ -70,10 +110,19 @@ class Service:
         Raises:
             UnknownTaxonomy: this process does not have them.
         """
-        taxonomy = TAXONOMIES.get(ref.name)
-        if taxonomy is None or taxonomy.ref.digest != ref.digest:
+        taxonomy = self._taxonomies.get(ref) or find_taxonomy(self.settings, ref)
+        if taxonomy is None:
             raise UnknownTaxonomy(ref)
+        self._taxonomies[ref] = taxonomy
         return taxonomy
+
+    def judge(self, taxonomy: Taxonomy, repository: str | None, signal: FailureSignal) -> Verdict:
+        """What is to be decided about: the rules' diagnosis, or what a person said about failures like this one."""
+        diagnosis = diagnose(taxonomy, signal)
+        if not self.corrections.table:
+            return Verdict(diagnosis)
+        known_by = fingerprint(repository, signal)
+        return Verdict(diagnosis, known_by, self.corrections.get(known_by))
 
     def repair_for(self, recovery: Recovery, dry_run: bool) -> Repair | None:
         """What the playbook holds for the latest decision; None when nothing is configured or nothing may be done."""
@@ -88,6 +137,23 @@ class Service:
     def notice_for(self, ending: Ending | None, dry_run: bool) -> Notice | None:
         """Who is told of this ending, if anybody."""
         return None if ending is None or dry_run else self.settings.playbook.notices.get(ending)
+
+
+def diagnose(taxonomy: Taxonomy, signal: FailureSignal) -> Diagnosis:
+    """What these rules say about a failure; the line that they quote is masked."""
+    return (_remembered if len(signal.message) <= REMEMBERED_CHARS else _diagnosed)(taxonomy, signal)
+
+
+def _diagnosed(taxonomy: Taxonomy, signal: FailureSignal) -> Diagnosis:
+    diagnosis = taxonomy.diagnose(signal)
+    evidence = diagnosis.evidence
+    if evidence is None:
+        return diagnosis
+    return replace(diagnosis, evidence=replace(evidence, text=_MASKER.text(evidence.text)))
+
+
+_remembered = lru_cache(maxsize=DIAGNOSES)(_diagnosed)
+_MASKER = Masker()
 
 
 def milliseconds(seconds: float) -> int:

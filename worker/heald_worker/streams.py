@@ -19,7 +19,7 @@ from heald_worker import keys
 from heald_worker.core.log import RecoveryLog, RecoveryOutcome
 from heald_worker.core.recovery import Advice, Ending
 from heald_worker.core.regression import RegressionCheck
-from heald_worker.core.taxonomy import TaxonomyRef
+from heald_worker.core.taxonomy import FailureClass, TaxonomyRef
 from heald_worker.patience import Patience, Tell
 from heald_worker.records import MalformedLog, decode_log, digest_of
 
@@ -48,7 +48,8 @@ class EventEntry(msgspec.Struct, frozen=True):
 class RecoveryFacts(msgspec.Struct, frozen=True):
     """What the service knew about a completed run beside its log, frozen when it accepted the run.
 
-    `accepted_at` is microseconds since the epoch on the server's clock. The other fields are `ledger.Run`'s.
+    `accepted_at` is microseconds since the epoch on the server's clock, `corrections` the classes that people gave to
+    the failures of some attempts. The other fields are `ledger.Run`'s and its recovery's.
     """
 
     policy_name: str
@@ -63,6 +64,9 @@ class RecoveryFacts(msgspec.Struct, frozen=True):
     generation: int = 0
     dry_run: bool = False
     notice_tries: int = 0
+    max_transient_retries: int = 0
+    corrections: dict[int, FailureClass] = {}
+    flaky: str | None = None
 
 
 class RecoveryEntry(msgspec.Struct, frozen=True):

@@ -22,6 +22,8 @@ from heald_worker.service import Service, log
 
 WORKER_TTL = 60
 """Seconds without a heartbeat after which RQ's tools no longer count a worker."""
+CLEAN_EVERY = 60
+"""Seconds between two looks for what killed workers have left in RQ's registries."""
 
 
 def rq_options(service: Service) -> dict[str, Any]:
@@ -33,14 +35,26 @@ def rq_options(service: Service) -> dict[str, Any]:
         "job_class": SafeJob,
         "serializer": JSONSerializer,
         "worker_ttl": WORKER_TTL,
+        "maintenance_interval": CLEAN_EVERY,
         "log_job_description": False,
     }
 
 
 class RegisteredWorker(BaseWorker):
-    """An RQ worker that cleans RQ's registries the plain way, and registers again when the server has lost it."""
+    """An RQ worker that listens to no commands, cleans RQ's registries the plain way, and registers again when the
+    server has lost it.
+    """
 
     service: Service
+
+    def subscribe(self) -> None:
+        """Listen to nobody: RQ's `shutdown`, `kill-horse` and `stop-job` would come from whoever may publish.
+
+        A worker is stopped by a signal, a repair by `heald cancel`.
+        """
+
+    def unsubscribe(self) -> None:
+        """Nothing to leave."""
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Tell RQ's tools that this worker lives, also when its record went while the server was away."""
@@ -82,13 +96,13 @@ def registered(client: redis.Redis) -> list[BaseWorker]:
     """The workers of heald's queues that are alive, by name; what cannot be read as one is left out."""
     found = {}
     for queue in queues.QUEUES:
-        for key in cast(set[bytes], client.smembers(worker_registration.WORKERS_BY_QUEUE_KEY % queue)):
+        for key in cast(set[bytes], client.smembers(queues.workers_key(queue))):
             try:
                 known = BaseWorker.find_by_key(
                     key.decode(), client, job_class=SafeJob, queue_class=SafeQueue, serializer=JSONSerializer
                 )
             except (ValueError, redis.ResponseError) as error:
-                log.warning("%a is no worker: %s", key, error)
+                log.warning("%a is no worker: %a", key, str(error))
                 continue
             if known is not None:
                 found[known.name] = known

@@ -24,6 +24,13 @@ MAX_ANSWER_BYTES = 64 * 1024
 """How much of an answer's body is read, to let the other side finish; nobody looks at it."""
 
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
+"""Of which a cloud keeps its metadata at .192; the standard library finds it public, in part."""
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+
+
 class Undelivered(Exception):
     """The request did not go through. The URL's path is never shown: with many services it is the password."""
 
@@ -136,16 +143,37 @@ def _secure(plain: socket.socket, host: str, deadline: _Deadline) -> ssl.SSLSock
 
 
 def forbidden_reach(address: str, forbid: Collection[Reach]) -> Reach | None:
-    """The forbidden kind that an IP address is of, if it is of any."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    kinds = {
-        Reach.LOOPBACK: ip.is_loopback or ip.is_unspecified,
-        Reach.LINK_LOCAL: ip.is_link_local,
-        Reach.PRIVATE: not (ip.is_global or ip.is_loopback or ip.is_unspecified or ip.is_link_local),
-    }
-    return next((reach for reach, is_it in kinds.items() if is_it and reach in forbid), None)
+    """The forbidden kind that an IP address is of, if it is of any; addresses that stand within it count too."""
+    for ip in _meant(ipaddress.ip_address(address.partition("%")[0])):
+        kinds = {
+            Reach.LOOPBACK: ip.is_loopback or ip.is_unspecified,
+            Reach.LINK_LOCAL: ip.is_link_local,
+            Reach.PRIVATE: not _is_public(ip),
+        }
+        found = next((reach for reach, is_it in kinds.items() if is_it), None)
+        if found in forbid:
+            return found
+    return None
+
+
+def _meant(ip: Address) -> list[Address]:
+    """Where packets for an address may arrive: there, or at the IPv4 address that gateways read out of it."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return [ip]
+    last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if ip.ipv4_mapped or ip in _TRANSLATED:
+        return [last]
+    within = [ip.sixtofour, *(ip.teredo or ()), last if _is_compatible(ip) else None]
+    return [ip, *(each for each in within if each is not None)]
+
+
+def _is_compatible(ip: ipaddress.IPv6Address) -> bool:
+    return ip in _COMPATIBLE and int(ip) > 1  # below stand `::` and `::1`
+
+
+def _is_public(ip: Address) -> bool:
+    set_apart = ip.is_multicast or ip.is_reserved or getattr(ip, "is_site_local", False)
+    return ip.is_global and not set_apart and ip not in _PROTOCOLS
 
 
 def _request(

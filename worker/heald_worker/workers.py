@@ -16,7 +16,7 @@ from rq.worker import SimpleWorker, WorkerStatus
 
 from heald_producer.connection import trouble as explain
 from heald_worker import jobs, keys, queues
-from heald_worker.control import BELL_WAIT, Backlog, Bell, Control
+from heald_worker.control import Backlog, Bell, Control
 from heald_worker.queues import SafeQueue
 from heald_worker.repairing import own_scratch
 from heald_worker.service import Service, log
@@ -24,9 +24,10 @@ from heald_worker.upkeep import RegisteredWorker, rq_options
 
 COLLECT_EVERY = 50_000
 """New objects between two rounds of the garbage collector: a batch makes thousands that die young, and no cycles."""
-HEARTBEAT_EVERY = 20.0
-LONGEST_IDLE = 5.0
+HEARTBEAT_EVERY = 30.0
+LONGEST_IDLE = 10.0
 TROUBLE_PAUSE = 1.0
+COMMAND_PATIENCE = 15
 
 
 class ControlWorker(RegisteredWorker, SimpleWorker):
@@ -44,8 +45,8 @@ class ControlWorker(RegisteredWorker, SimpleWorker):
 
     @property
     def connection_timeout(self) -> int:
-        """Seconds that a command may take: what a listener blocks in the server, and some more."""
-        return BELL_WAIT + 5
+        """Seconds that a command may take; a listener brings its own."""
+        return COMMAND_PATIENCE
 
     def work(self, burst: bool = False, **_options: Any) -> bool:  # type: ignore[override]
         """Work until a signal asks to stop or, with `burst`, until nothing is left. Returns whether it did anything."""

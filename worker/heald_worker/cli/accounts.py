@@ -128,8 +128,25 @@ def event_words(entry: EventEntry) -> str:
     if sentence is None or not sentence[1] <= facts.keys():
         return "  ".join(f"{clean(name)}={value}" for name, value in facts.items())
     words = sentence[0].format_map(facts)
-    detail = facts.get("detail")
-    return f"{words}: {detail}" if detail else words
+    details = [facts.get("detail"), _diagnosis_words(entry)]
+    return ": ".join([words, *(detail for detail in details if detail)])
+
+
+def _diagnosis_words(entry: EventEntry) -> str:
+    """Why a decision's failure has its class, or an accepted one its flaky hint."""
+    facts = entry.facts
+    if entry.kind == "accepted" and facts.get("flaky"):
+        return clean(f"known as flaky from run {facts['flaky']}")
+    if entry.kind != "decided":
+        return ""
+    if facts.get("corrected_by"):
+        return clean(f"its class is the word of {facts['corrected_by']}")
+    named = [facts.get("subclass"), "transient" if facts.get("transient") is True else "", _rule_words(facts)]
+    return clean(", ".join(str(part) for part in named if part))
+
+
+def _rule_words(facts: Mapping[str, object]) -> str:
+    return f"rule {facts['rule']}" if facts.get("rule") else ""
 
 
 def _plain(name: str, value: object) -> str:
@@ -148,6 +165,8 @@ def _sentence(words: str, *names: str) -> tuple[str, frozenset[str]]:
 
 
 _SENTENCES: Mapping[str, tuple[str, frozenset[str]]] = {
+    "corrected": _sentence("failures like this one are {class} failures, by {by}", "class", "by", "fingerprint"),
+    "uncorrected": _sentence("the correction of {fingerprint} was taken back by {by}", "fingerprint", "by"),
     "accepted": _sentence("stage {stage}, policy {policy}", "stage", "policy"),
     "decided": _sentence(
         "attempt {attempt}, {class} failure: {action} ({rationale})", "attempt", "class", "action", "rationale"

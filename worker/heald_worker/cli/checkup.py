@@ -16,7 +16,7 @@ from heald_producer.connection import safe_url
 from heald_producer.spool import Spool
 from heald_worker.cli.common import server_name
 from heald_worker.cli.describe import notice_words, policy_bounds, repair_words, span
-from heald_worker.config import Loaded, Settings
+from heald_worker.config import OWN_TAXONOMY, ConfigError, Loaded, Settings
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.playbook import CommandNotice, CommandRepair, Notice, PythonRepair, Repair, WebhookNotice
 from heald_worker.repairs.facts import MissingVariable, filled
@@ -66,6 +66,7 @@ def check_configuration(loaded: Loaded) -> Iterator[Finding]:
         yield ok("configuration", str(loaded.file))
     for key, origin in sorted(loaded.origins.items()):
         yield ok("setting", f"{key} = {shown_value(settings, key)} ({origin})")
+    yield from _check_rules(settings)
     if settings.dry_run:
         yield warn("configuration", "dry_run is set: nothing is repaired", "unset it when the trial is over")
     if settings.timing.lease < SHORTEST_SOUND_LEASE:
@@ -74,6 +75,19 @@ def check_configuration(loaded: Loaded) -> Iterator[Finding]:
             f"timing.lease is {span(settings.timing.lease)}: a busy machine may lose repairs that are alive",
             "use 10s or more",
         )
+
+
+def _check_rules(settings: Settings) -> Iterator[Finding]:
+    if settings.diagnosis:
+        from heald_worker.taxonomies import rulebook_of
+
+        try:
+            rulebook_of(settings)
+        except ConfigError as error:
+            yield bad("rules", error.problem, error.hint)
+        if settings.taxonomy != OWN_TAXONOMY:
+            advice = f'set taxonomy = "{OWN_TAXONOMY}", or take [diagnosis] out'
+            yield warn("rules", f"taxonomy is {settings.taxonomy}: your own rules are not used", advice)
 
 
 def shown_value(settings: Settings, key: str) -> str:
@@ -85,9 +99,15 @@ def shown_value(settings: Settings, key: str) -> str:
             above = "set aside, as a URL from a flag or a variable stands above it"
             return above if settings.sentinel is None else server_name(settings)
         case ["policies"]:
-            return "; ".join(f"{name}: {policy_bounds(policy)}" for name, policy in settings.policies.items())
+            return "; ".join(
+                f"{name}: {policy_bounds(policy, settings.transient_retries_of(name))}"
+                for name, policy in settings.policies.items()
+            )
         case ["rules"]:
             return "; ".join(f"{rule.describe()} -> {rule.policy}" for rule in settings.rules)
+        case ["diagnosis"]:
+            count = sum(len(pack.rules) for pack in settings.diagnosis)
+            return f"{count} rules of your own in {', '.join(pack.name for pack in settings.diagnosis)}"
         case ["repairs"]:
             return "; ".join(f"{action}: {repair_words(spec)}" for action, spec in settings.playbook.repairs.items())
         case ["notices"]:

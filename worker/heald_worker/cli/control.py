@@ -48,7 +48,7 @@ def _cancelled(client: redis.Redis, settings: Settings, run_id: str) -> str:
     from heald_worker.decisions import cancel as cancel_run
     from heald_worker.service import Service
 
-    service = Service(client, settings, _who())
+    service = Service(client, settings, who())
     try:
         for _ in range(CANCEL_TRIES):
             verdict = cancel_run(service, run_id)
@@ -71,7 +71,7 @@ def pause(settings: Settings, output: Output, reason: str | None) -> None:
     seconds, micros = client.time()
     since = utc_time(int(seconds) * 1_000_000 + int(micros))
     why = " ".join((reason or "").split())[:LONGEST_REASON]
-    value = f"{why or 'no reason given'} (by {_who()}, {since})"
+    value = f"{why or 'no reason given'} (by {who()}, {since})"
     before = client.set(keys.PAUSED, value, get=True)
     output.record({"paused": value, "before": _text(before)})
     output.print(f"paused: {clean(value)}")
@@ -97,7 +97,7 @@ def _resume_run(client: redis.Redis, settings: Settings, run_id: str, output: Ou
     check_run_id(run_id)
     verdict = load_scripts(client)["unpark"](
         keys=[keys.run(run_id), keys.AGENDA, keys.PARKED, keys.EVENTS],
-        args=[keys.fold(run_id), encode_facts({"by": _who()}), round(settings.retention.events * 1000)],
+        args=[keys.fold(run_id), encode_facts({"by": who()}), round(settings.retention.events * 1000)],
     ).decode()
     if verdict == "not_parked":
         raise Problem(f"run {run_id} is not parked", "`heald runs --parked` lists those that are")
@@ -107,7 +107,8 @@ def _resume_run(client: redis.Redis, settings: Settings, run_id: str, output: Ou
     output.print(f"run {run_id} is due now; it is parked again if it still cannot be advanced")
 
 
-def _who() -> str:
+def who() -> str:
+    """Who acts: user and machine."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name

@@ -20,7 +20,7 @@ def span(seconds: float) -> str:
     return f"{seconds:.3g}s" if seconds < 10 else f"{seconds:.0f}s"
 
 
-def policy_bounds(policy: RecoveryPolicy) -> str:
+def policy_bounds(policy: RecoveryPolicy, max_transient_retries: int) -> str:
     """What a policy allows."""
     allowed = [
         name
@@ -29,7 +29,8 @@ def policy_bounds(policy: RecoveryPolicy) -> str:
     ]
     attempts = _count(policy.max_attempts, "attempt")
     retries = _count(policy.max_flaky_retries, "flaky retry", "flaky retries")
-    return f"{attempts}, {retries}, may {' and '.join(allowed) or 'neither patch forward nor roll back'}"
+    transient = _count(max_transient_retries, "transient retry", "transient retries")
+    return f"{attempts}, {retries}, {transient}, may {' and '.join(allowed) or 'neither patch forward nor roll back'}"
 
 
 def _count(number: int, one: str, more: str = "") -> str:

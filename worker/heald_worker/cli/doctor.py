@@ -111,4 +111,4 @@ def _show(finding: Finding, output: Output) -> None:
     level = (f"{finding.level:<5} ", _STYLE[finding.level])
     output.print(Text.assemble(level, f"{finding.check:<14} {clean(finding.detail)}"))
     if finding.advice:
-        output.print(Text.assemble(" " * 21, (finding.advice, "dim")))
+        output.print(Text.assemble(" " * 21, (clean(finding.advice), "dim")))

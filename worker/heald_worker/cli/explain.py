@@ -1,26 +1,38 @@
-"""`heald explain`: what would be decided about a failure, why, and what would follow. It changes and asks nothing."""
+"""`heald explain`: what would be decided about a failure, why, and what would follow. It changes nothing."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+import redis
+from msgspec.structs import replace
 
+from heald_producer.mask import Masker
 from heald_producer.signals import MAX_REPORT_BYTES, Context, FailureReport, FailureSignal
 from heald_producer.wire import PoisonReport, decode_report, fit
-from heald_worker.cli.common import Output, Problem, clean, settings_options
+from heald_worker.cli.common import Output, Problem, clean, connect, server_options
 from heald_worker.cli.describe import notice_words, policy_bounds, repair_words
+from heald_worker.cli.diagnosis import diagnosed, headline, reasons
+from heald_worker.cli.logs import read_log
 from heald_worker.config import Settings
+from heald_worker.core.fingerprint import fingerprint
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult, RecoveryDecision
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending, execute_recovery_loop
-from heald_worker.core.taxonomy import RULES, TAXONOMIES, FailureClass, Taxonomy, TaxonomyRef
+from heald_worker.core.rules import Explanation as Diagnosed
+from heald_worker.core.taxonomy import FailureClass, Taxonomy, TaxonomyRef
+from heald_worker.corrections import Correction, Corrections
+from heald_worker.flaky import Lesson, flaky_lesson
 from heald_worker.policies import PolicyChoice, choose_policy
+from heald_worker.taxonomies import chosen_taxonomy
 
 NO_ATTEMPT = "the policy allows no attempt"
 
@@ -35,11 +47,21 @@ class Attempts(msgspec.Struct, frozen=True):
     repair: str | None
 
 
+class Known(msgspec.Struct, frozen=True):
+    """What the server knows about failures like this one: a person's correction, and a run that showed it flaky."""
+
+    correction: Correction | None = None
+    flaky: Lesson | None = None
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """What heald would do about one report.
 
     Attributes:
-        failure_class_reason: which words decided the class.
+        failure_class: what the decision is made about: the rules' class, or that of the correction.
+        diagnosed: what the rules say, why, and what came close.
+        fingerprint: by which corrections and flaky tests are known.
+        known: what the server knows; nothing where it was not asked.
         attempts: what would follow if no repair succeeded; the first entry is the decision itself.
         ending: how the run would end then, and `notice` who would be told.
     """
@@ -47,7 +69,9 @@ class Explanation(msgspec.Struct, frozen=True):
     run_id: str
     stage: str
     failure_class: FailureClass
-    failure_class_reason: str
+    diagnosed: Diagnosed
+    fingerprint: str
+    known: Known
     taxonomy: TaxonomyRef
     policy: PolicyChoice
     attempts: tuple[Attempts, ...]
@@ -56,24 +80,33 @@ class Explanation(msgspec.Struct, frozen=True):
     dry_run: bool
 
 
-def explain_report(report: FailureReport, settings: Settings, taxonomy: Taxonomy) -> Explanation:
-    """Decide about a report as the service would, with repairs that all fail. Pure."""
-    choice = choose_policy(settings, report)
+def explain_report(
+    report: FailureReport, settings: Settings, taxonomy: Taxonomy, known: Known | None = None
+) -> Explanation:
+    """Decide about a report as the service would, with repairs that all fail."""
+    choice, known = choose_policy(settings, report), known or Known()
+    signal = replace(report.signal, flaky_hint=report.signal.flaky_hint or known.flaky is not None)
+    found = diagnosed(settings, taxonomy, signal)
+    word = known.correction and known.correction.failure_class
     log = execute_recovery_loop(
         report.run_id,
-        report.signal,
+        signal,
         choice.policy,
         lambda _action, _failure: RecoveryAttemptResult(success=False),
         now=Instant(0),
-        classify=taxonomy.classify,
+        diagnose=taxonomy.diagnose,
+        max_transient_retries=choice.max_transient_retries,
+        corrections=dict.fromkeys(range(1, choice.policy.max_attempts + 1), word) if word else None,
     )
     escalated = any(decision.action is RecoveryAction.ESCALATE for decision in log.decisions)
     ending = Ending.ESCALATED if escalated else Ending.EXHAUSTED
     return Explanation(
         run_id=report.run_id,
         stage=report.signal.stage,
-        failure_class=taxonomy.classify(report.signal),
-        failure_class_reason=class_reason(report.signal),
+        failure_class=word or found.diagnosis.failure_class,
+        diagnosed=found,
+        fingerprint=fingerprint(report.context.repository, report.signal),
+        known=known,
         taxonomy=taxonomy.ref,
         policy=choice,
         attempts=_attempts(log.decisions, settings),
@@ -83,17 +116,13 @@ def explain_report(report: FailureReport, settings: Settings, taxonomy: Taxonomy
     )
 
 
-def class_reason(signal: FailureSignal) -> str:
-    """Which rule's word gives the class."""
-    stage, message = signal.stage.lower(), signal.message.lower()
-    for _, in_stage, in_message in RULES:
-        for word in in_stage:
-            if word in stage:
-                return f"the stage has {word!r}"
-        for word in in_message:
-            if word in message:
-                return f"the message has {word!r}"
-    return "no rule fits"
+def what_is_known(client: redis.Redis, report: FailureReport, settings: Settings, taxonomy: Taxonomy) -> Known:
+    """What the server knows about failures like this one."""
+    corrections = Corrections(client)
+    corrections.look()
+    correction = corrections.get(fingerprint(report.context.repository, report.signal))
+    failure_class = correction.failure_class if correction else taxonomy.classify(report.signal)
+    return Known(correction, flaky_lesson(client, settings, report, failure_class))
 
 
 def _attempts(decisions: tuple[RecoveryDecision, ...], settings: Settings) -> tuple[Attempts, ...]:
@@ -115,6 +144,7 @@ def _repair_words(action: RecoveryAction, settings: Settings) -> str | None:
 @click.command()
 @click.option("--stage", metavar="NAME", help="The stage that failed.")
 @click.option("--message", metavar="TEXT", help="Why it failed.")
+@click.option("--log", metavar="FILE", help="A log of any size, to find that in; - is standard input.")
 @click.option("--exit-code", type=int, metavar="N", help="The command's exit code.")
 @click.option("--flaky", is_flag=True, help="The same command may pass when repeated.")
 @click.option("--repository", metavar="NAME", help="Where it failed, for rules that look at it.")
@@ -122,23 +152,35 @@ def _repair_words(action: RecoveryAction, settings: Settings) -> str | None:
 @click.option("--policy", metavar="NAME", help="The policy the report asks for.")
 @click.option("--run-id", metavar="RUN", help="The run's id.")
 @click.option("--report", "source", metavar="FILE", help="Take all that from a report (JSON); - is standard input.")
-@settings_options
-def explain(settings: Settings, output: Output, source: str | None, **described: Any) -> None:
-    """Tell what would be decided about a failure, why, and what would follow. Nothing is done and no server asked."""
+@click.option(
+    "--ask", is_flag=True, help="Ask the server, too: for corrections, and whether the test is known as flaky."
+)
+@server_options
+def explain(settings: Settings, output: Output, source: str | None, ask: bool, **described: Any) -> None:
+    """Tell what would be decided about a failure, why, and what would follow. Nothing is done.
+
+    No server is asked but with --ask.
+    """
     if source is None:
         report = _described(**described)
     elif any(value not in (None, False) for value in described.values()):
         raise click.UsageError("--report brings everything along; leave the other options out")
     else:
         report = _read_report(source)
-    explanation = explain_report(report, settings, TAXONOMIES[settings.taxonomy])
-    output.record(msgspec.to_builtins(explanation))
-    _show(explanation, output)
+    taxonomy = chosen_taxonomy(settings)
+    known = what_is_known(connect(settings), report, settings, taxonomy) if ask else None
+    explanation = explain_report(report, settings, taxonomy, known)
+    quoted = {"message": report.signal.message} if described["log"] else {}
+    output.record(msgspec.to_builtins(explanation) | quoted)
+    for line in quoted.get("message", "").splitlines():
+        output.print(f"  {clean(line)}", style="dim")
+    _show(explanation, report.signal, output)
 
 
 def _described(
     stage: str | None,
     message: str | None,
+    log: str | None,
     exit_code: int | None,
     flaky: bool,
     repository: str | None,
@@ -146,9 +188,13 @@ def _described(
     policy: str | None,
     run_id: str | None,
 ) -> FailureReport:
-    if stage is None or message is None:
-        raise click.UsageError("describe the failure with --stage and --message, or give --report FILE")
-    signal = FailureSignal(stage, message, exit_code, flaky)
+    if log is None and (stage is None or message is None):
+        raise click.UsageError("describe the failure with --stage and --message, with --log, or give --report FILE")
+    if log is not None:
+        if message is not None:
+            raise click.UsageError("--message and --log exclude each other")
+        message = read_log(log, Masker.of(os.environ)).text
+    signal = FailureSignal(stage or "", message or "", exit_code, flaky)
     return fit(FailureReport(run_id or "example", signal, policy, Context(repository=repository, ref=ref)))
 
 
@@ -167,17 +213,19 @@ def _read_report(source: str) -> FailureReport:
         ) from None
 
 
-def _show(explanation: Explanation, output: Output) -> None:
+def _show(explanation: Explanation, signal: FailureSignal, output: Output) -> None:
     choice, taxonomy = explanation.policy, explanation.taxonomy
     action, why = "none", NO_ATTEMPT
     if explanation.attempts:
         action, why = explanation.attempts[0].action.value, explanation.attempts[0].rationale
     output.fields(
         [
-            ("failure", f"{explanation.failure_class} in stage '{clean(explanation.stage)}'"),
-            ("", f"{explanation.failure_class_reason} (taxonomy {taxonomy.name} {taxonomy.version})"),
+            ("failure", f"{_class_words(explanation)} in stage '{clean(explanation.stage)}'"),
+            *reasons(explanation.diagnosed, signal),
+            ("", f"taxonomy {taxonomy.name} {taxonomy.version}, fingerprint {explanation.fingerprint}"),
+            *_known(explanation.known),
             ("policy", f"{clean(choice.name)}: {clean(choice.reason)}"),
-            ("", policy_bounds(choice.policy)),
+            ("", policy_bounds(choice.policy, choice.max_transient_retries)),
             ("decision", action),
             ("", why),
         ]
@@ -188,3 +236,19 @@ def _show(explanation: Explanation, output: Output) -> None:
         number = f"attempts {attempts.first}-{attempts.last}" if many else f"attempt {attempts.first}"
         output.print(f"  {number:<14} {attempts.action:<14} {clean(attempts.repair or attempts.rationale)}")
     output.print(f"  {'end':<14} {explanation.ending:<14} {clean(explanation.notice)}")
+
+
+def _class_words(explanation: Explanation) -> str:
+    found = headline(explanation.diagnosed.diagnosis)
+    corrected = explanation.known.correction is not None
+    return f"{explanation.failure_class}, as a person says, and not {found}" if corrected else found
+
+
+def _known(known: Known) -> Iterator[tuple[str, str]]:
+    if known.correction is not None:
+        word = known.correction
+        reason = f": {clean(word.reason)}" if word.reason else ""
+        yield "corrected", f"{word.failure_class}, by {clean(word.by)} about run {clean(word.run)}{reason}"
+    if known.flaky is not None:
+        how = "a retry recovered it" if known.flaky.how == "retry" else "its report said so"
+        yield "flaky", f"shown by run {clean(known.flaky.run)}: {how}"

@@ -38,8 +38,20 @@ def complaints(vitals: Vitals, limits: Thresholds) -> list[str]:
         found.append(
             f"overdue runs: {vitals.overdue:,}, the worst by {span(vitals.lag)} (at most {span(limits.max_lag)})"
         )
+    if vitals.paused is None:
+        found += _missing_workers(vitals)
     if vitals.parked > limits.max_parked:
         found.append(f"parked runs: {vitals.parked:,} (at most {limits.max_parked:,}); `heald doctor` lists them")
+    return found
+
+
+def _missing_workers(vitals: Vitals) -> list[str]:
+    found = []
+    if (vitals.inbox or vitals.agenda) and not vitals.control_alive:
+        waiting = f"inbox {vitals.inbox:,}, agenda {vitals.agenda:,}"
+        found.append(f"work waits and no control process is alive ({waiting}): start one with `heald worker`")
+    if vitals.repairs and not vitals.repairs_alive:
+        found.append(f"repairs wait and no repair process is alive ({vitals.repairs:,}): start one with `heald worker`")
     return found
 
 

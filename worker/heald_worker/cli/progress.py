@@ -10,11 +10,11 @@ Advance = Callable[[int], None]
 
 
 @contextmanager
-def progress(label: str, total: Callable[[], int]) -> Iterator[Advance]:
+def progress(label: str, total: Callable[[], int | None]) -> Iterator[Advance]:
     """Call what this yields with the number of things that are done. Shown on stderr when that is a terminal.
 
     Args:
-        total: counts what is to be done; called only when somebody is watching.
+        total: counts what is to be done, None if nobody can tell; called only when somebody is watching.
     """
     if not sys.stderr.isatty():
         yield lambda done: None

@@ -16,14 +16,15 @@ from msgspec.structs import replace
 
 from heald_producer.connection import Server, ServerTrouble
 from heald_producer.context import default_run_id, detect
-from heald_producer.excerpt import Excerpt
 from heald_producer.mask import Masker
-from heald_producer.plain import plain_text
 from heald_producer.push import Pushed, PushFailed, chunks, open_connection, push_encoded
+from heald_producer.reports import ReportSummary, message_of
 from heald_producer.signals import Context, FailureReport, InvalidReport
 from heald_producer.spool import Spool, SpoolTrouble, drain, spool_folder
 from heald_producer.wire import encode_report, fit, make_report, utc_text
 from heald_worker.cli.common import Output, clean, current_folder, server_options
+from heald_worker.cli.logs import read_log
+from heald_worker.cli.report_files import TESTS_STAGE, nothing_to_push, show_report, tests_told
 
 if TYPE_CHECKING:
     import redis
@@ -40,7 +41,8 @@ _CONTEXT = ("repository", "commit", "ref", "job", "url", "command", "host")
 @click.argument("source", required=False, metavar="[-]")
 @click.option("--stage", metavar="STAGE", help="The stage that failed (default: the CI's stage or job).")
 @click.option("--message", metavar="TEXT", help="The lines that say why.")
-@click.option("--message-file", type=click.File("rb"), metavar="FILE", help="A log that holds them; - is stdin.")
+@click.option("--log", metavar="FILE", help="A log of any size, to find them in; - is stdin.")
+@click.option("--report", multiple=True, metavar="GLOB", help="Test reports, as 'build/**/*.xml'; may be repeated.")
 @click.option("--run-id", metavar="ID", help="The run that failed (default: from the CI's variables).")
 @click.option("--exit-code", type=int, metavar="N", help="The command's exit code.")
 @click.option("--flaky", is_flag=True, help="The same may well pass when it is repeated.")
@@ -60,15 +62,28 @@ _CONTEXT = ("repository", "commit", "ref", "job", "url", "command", "host")
     help="Send what waits in the spool (default: HEALD_SPOOL).",
 )
 @click.option("--strict", is_flag=True, help=f"Exit with {UNDELIVERED} when a report could only be kept in the spool.")
+@click.option("--dry-run", "only_show", is_flag=True, help="Show what would be pushed; send nothing.")
 @server_options
-def push(settings: Settings, output: Output, source: str | None, spool: str | None, strict: bool, **flags: Any) -> int:
+def push(
+    settings: Settings,
+    output: Output,
+    source: str | None,
+    spool: str | None,
+    strict: bool,
+    only_show: bool,
+    **flags: Any,
+) -> int:
     """Report failures: one from flags, many as NDJSON on stdin with `-`, or the spool's with --spool.
 
     When the server is away, reports wait in the spool until `heald push --spool` sends them.
     """
-    given = [name for name, value in flags.items() if value not in (None, False)]
+    given = [name for name, value in flags.items() if value not in (None, False, ())]
+    if source not in (None, "-") and flags["report"]:
+        raise click.UsageError("quote the pattern of --report, or the shell expands it")
     if (source is not None) + (spool is not None) + bool(given) > 1:
         raise click.UsageError("flags of a report, `-` and --spool exclude each other")
+    if only_show and (source is not None or spool is not None):
+        raise click.UsageError("--dry-run shows a report that is made from flags")
     if source not in (None, "-"):
         raise click.UsageError("the only argument is `-`, for NDJSON on stdin")
     delivery = Delivery(settings, output)
@@ -78,7 +93,13 @@ def push(settings: Settings, output: Output, source: str | None, spool: str | No
         for chunk in chunks(_encoded_lines(sys.stdin.buffer, delivery)):
             delivery.send(chunk)
     else:
-        report = _from_flags(flags)
+        told = tests_told(flags["report"], output) if flags["report"] else None
+        if told and not told.has_failures:
+            return nothing_to_push(told, output)
+        report = _from_flags(flags, told)
+        if only_show:
+            show_report(report, output)
+            return 0
         delivery.run_id = report.run_id
         delivery.send([encode_report(report)])
     return delivery.summary(strict)
@@ -177,35 +198,33 @@ def _reports(number: int) -> str:
     return "1 report" if number == 1 else f"{number:,} reports"
 
 
-def _from_flags(flags: dict[str, Any]) -> FailureReport:
+def _from_flags(flags: dict[str, Any], told: ReportSummary | None) -> FailureReport:
     masker, environ = Masker.of(os.environ), os.environ
     found = detect(environ, current_folder())
-    stage = flags["stage"] or found.job.stage or found.job.name
+    stage = flags["stage"] or found.job.stage or found.job.name or (TESTS_STAGE if told else None)
     if not stage:
         raise click.UsageError("--stage is needed, as no CI tells one")
-    if (flags["message"] is None) == (flags["message_file"] is None):
-        raise click.UsageError("one of --message and --message-file is needed")
-    message = flags["message"] if flags["message_file"] is None else _read_log(flags["message_file"])
+    if (flags["message"] is None) + (flags["log"] is None) + (told is None) != 2:
+        raise click.UsageError("one of --message, --log and --report is needed")
+    message = _message(flags, told, masker)
     given = {field: flags[field] for field in _CONTEXT if flags[field] is not None}
     stage = masker.text(stage)
     return make_report(
         flags["run_id"] or default_run_id(environ, stage, os.urandom(6).hex()),
         stage,
-        masker.text(message),
+        message,
         now=time.time(),
         exit_code=flags["exit_code"],
-        flaky_hint=flags["flaky"],
+        flaky_hint=flags["flaky"] or (told is not None and told.flaky_hint),
         policy=flags["policy"],
         context=masker.context(replace(found.context, **given)),
     )
 
 
-def _read_log(file: BinaryIO) -> str:
-    """The beginning and the end of a log, of any size."""
-    excerpt = Excerpt()
-    while data := file.read(1024 * 1024):
-        excerpt.add(memoryview(data))
-    return plain_text(excerpt).strip("\n")
+def _message(flags: dict[str, Any], told: ReportSummary | None, masker: Masker) -> str:
+    if told:
+        return message_of(told, masker.text)
+    return masker.text(flags["message"]) if flags["log"] is None else read_log(flags["log"], masker).text
 
 
 def _encoded_lines(source: BinaryIO, delivery: Delivery) -> Iterator[bytes]:

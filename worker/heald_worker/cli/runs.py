@@ -19,9 +19,10 @@ from heald_worker.cli.describe import span
 from heald_worker.cli.story import draw, story_record
 from heald_worker.cli.times import id_micros, local_time, took
 from heald_worker.core.memory import recovery_log_to_memory_fields
-from heald_worker.core.taxonomy import TAXONOMIES
+from heald_worker.core.taxonomy import Classifier
 from heald_worker.ledger import UnreadableRun
 from heald_worker.streams import MalformedEntry, RecoveryEntry
+from heald_worker.taxonomies import find_taxonomy
 from heald_worker.views import Forgotten, OpenRun
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _open_row(run: OpenRun) -> list[Text | str]:
 def show(settings: Settings, output: Output, run_id: str) -> None:
     """Draw one run's timeline: what was reported, decided and repaired, and how it ended. Open runs too."""
     client = connect(settings)
-    run = _found(client, settings, run_id)
+    run = found_run(client, settings, run_id)
     timeline = views.timeline(client, run)
     output.record(story_record(run, timeline))
     if not output.as_json:
@@ -124,24 +125,32 @@ def show(settings: Settings, output: Output, run_id: str) -> None:
 @server_options
 def memory(settings: Settings, output: Output, run_id: str) -> None:
     """Print an ended recovery as one sentence and its tags, for indexing."""
-    run = _found(connect(settings), settings, run_id)
+    run = found_run(connect(settings), settings, run_id)
     if isinstance(run, OpenRun):
         where = "parked" if isinstance(run.run, UnreadableRun) else run.run.recovery.phase
         raise Problem(f"run {run_id} is {where}; it has no log yet", f"`heald show {run_id}` tells how far it is")
-    ref = run.facts.taxonomy
-    taxonomy = TAXONOMIES.get(ref.name)
-    if taxonomy is None or taxonomy.ref.digest != ref.digest:
-        raise Problem(
-            f"run {run_id} was judged by taxonomy {clean(ref.name)} {clean(ref.version)}, which this heald has not",
-            "ask the heald that recorded it",
-        )
-    fields = recovery_log_to_memory_fields(run.log, taxonomy.classify)
+    fields = recovery_log_to_memory_fields(run.log, _class_of(run, settings))
     output.record({"run": run.run, **msgspec.to_builtins(fields)})
     tags = ", ".join(clean(tag) for tag in fields.tags)
     output.fields([("summary", clean(fields.summary)), ("tags", tags), ("size", count(fields.token_estimate, "token"))])
 
 
-def _found(client: redis.Redis, settings: Settings, run_id: str) -> OpenRun | RecoveryEntry:
+def _class_of(run: RecoveryEntry, settings: Settings) -> Classifier:
+    """The class that the run's first decision was made about; of a run without one, what its rules say now."""
+    if run.log.decisions:
+        decided = run.log.decisions[0].failure_class
+        return lambda _signal: decided
+    ref = run.facts.taxonomy
+    taxonomy = find_taxonomy(settings, ref)
+    if taxonomy is None:
+        raise Problem(
+            f"run {run.run} was judged by taxonomy {clean(ref.name)} {clean(ref.version)}, which this heald has not",
+            "ask the heald that recorded it",
+        )
+    return taxonomy.classify
+
+
+def found_run(client: redis.Redis, settings: Settings, run_id: str) -> OpenRun | RecoveryEntry:
     """The run that was asked for.
 
     Raises:

@@ -95,7 +95,7 @@ def _ended_fields(entry: RecoveryEntry) -> Fields:
         fields += _failure("left with", log.final_failure)
     fields += _context(facts.context)
     fields += _policy(facts.policy_name, facts.policy_reason, facts.requested_policy)
-    fields += _history(facts.regression, facts.generation, facts.dry_run)
+    fields += _history(facts.regression, facts.generation, facts.dry_run, facts.flaky)
     return [*fields, ("accepted", local_time(facts.accepted_at))]
 
 
@@ -111,7 +111,7 @@ def _open_fields(run: OpenRun) -> Fields:
         fields += _failure("now", recovery.failure)
     fields += _context(held.context)
     fields += _policy(held.policy_name, held.policy_reason, held.requested_policy)
-    fields += _history(held.regression, held.generation, held.dry_run)
+    fields += _history(held.regression, held.generation, held.dry_run, held.flaky)
     if recovery.holder is not None:
         fields.append(("in the hands of", clean(recovery.holder)))
     return [*fields, ("accepted", local_time(held.accepted_at))]
@@ -138,8 +138,8 @@ def _policy(name: str, reason: str, requested: str | None) -> Fields:
     return [("policy", clean(name) + (f" ({clean(reason)})" if reason else "") + asked)]
 
 
-def _history(regression: RegressionCheck | None, generation: int, dry_run: bool) -> Fields:
-    fields: Fields = []
+def _history(regression: RegressionCheck | None, generation: int, dry_run: bool, flaky: str | None) -> Fields:
+    fields: Fields = [] if flaky is None else [("flaky", f"known from run {clean(flaky)}")]
     if regression is not None and regression.is_regression:
         before = f"of run {clean(regression.prior_run_id or '?')}, which ended as {regression.prior_outcome}"
         fields.append(("regression", f"{before}: {regression.recommendation.replace('_', ' ')}"))

@@ -7,7 +7,7 @@ import redis
 
 from heald_producer.signals import MAX_REPORT_BYTES
 from heald_producer.wire import PoisonReport, decode_report
-from heald_worker import keys
+from heald_worker import keys, queues
 from heald_worker.core.instant import parse_instant
 
 _HEAD = """
@@ -15,6 +15,10 @@ local head = redis.call('LINDEX', KEYS[1], 0)
 return head and #head <= tonumber(ARGV[1]) and head
 """
 """The inbox's oldest report, unless it is larger than any report may be: a probe must not fetch 500 MB."""
+
+
+_NOBODY = "rq:worker:"
+"""A worker's key that no worker has: asking for none at all is an error."""
 
 
 class Vitals(msgspec.Struct, frozen=True):
@@ -29,6 +33,9 @@ class Vitals(msgspec.Struct, frozen=True):
         parked: runs that cannot be advanced.
         dead: dead letters kept.
         paused: who paused the service and why; None when it is running.
+        repairs: jobs that wait for a repair process.
+        control_alive: whether a control process is registered and beats its heart.
+        repairs_alive: the same of a repair process.
     """
 
     inbox: int
@@ -39,6 +46,9 @@ class Vitals(msgspec.Struct, frozen=True):
     parked: int
     dead: int
     paused: str | None
+    repairs: int
+    control_alive: bool
+    repairs_alive: bool
 
 
 def measure(client: redis.Redis) -> Vitals:
@@ -56,9 +66,15 @@ def measure(client: redis.Redis) -> Vitals:
     pipe.hlen(keys.PARKED)
     pipe.xlen(keys.DEAD)
     pipe.get(keys.PAUSED)
-    (seconds, micros), inbox, head, agenda, first, parked, dead, paused = pipe.execute()
+    pipe.llen(queues.queue_key(queues.REPAIR))
+    pipe.smembers(queues.workers_key(queues.DECIDE))
+    pipe.smembers(queues.workers_key(queues.REPAIR))
+    (seconds, micros), inbox, head, agenda, first, parked, dead, paused, repairs, control, making = pipe.execute()
     now = int(seconds) + int(micros) / 1e6
-    overdue = client.zcount(keys.AGENDA, "-inf", f"({int(now * 1000)}")
+    pipe.zcount(keys.AGENDA, "-inf", f"({int(now * 1000)}")
+    for known in (control, making):
+        pipe.exists(_NOBODY, *known)
+    overdue, control_alive, repairs_alive = pipe.execute()
     return Vitals(
         inbox=inbox,
         oldest=_age(head, now),
@@ -68,6 +84,9 @@ def measure(client: redis.Redis) -> Vitals:
         parked=parked,
         dead=dead,
         paused=None if paused is None else paused.decode("utf-8", "replace"),
+        repairs=repairs,
+        control_alive=bool(control_alive),
+        repairs_alive=bool(repairs_alive),
     )
 
 

@@ -8,9 +8,10 @@ import secrets
 import signal
 import socket
 import sys
+import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from redis import Redis
@@ -58,6 +59,7 @@ def worker(settings: Settings, output: Output, repairs: int, role: str, burst: b
     client = connect(settings)
     _check_server(client)
     _check_playbook(settings)
+    _check_rules(settings)
     if role != "repairs":
         _prepare_artifacts(settings.artifacts)
     if SUPERVISED not in os.environ:
@@ -120,13 +122,21 @@ def _worker_name(role: str) -> str:
 
 
 def _log_to_stderr() -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s heald[%(process)d] %(levelname)s %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s heald[%(process)d] %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     for name in ("rq.worker", "rq.job", "rq.queue", "rq.registry"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _OneLine(logging.Formatter):
+    """A line per record, tracebacks indented: text from outside begins no line of its own and moves no cursor."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return clean(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return textwrap.indent(clean(super().formatException(ei), multiline=True), "  ", lambda line: True)
 
 
 def _tie_to_supervisor() -> None:
@@ -152,6 +162,14 @@ def _check_playbook(settings: Settings) -> None:
     from heald_worker.repairs.python import resolve_callables
 
     resolve_callables(settings.playbook)
+
+
+def _check_rules(settings: Settings) -> None:
+    """Rules of the configuration that do not fit heald's own stop a worker before it takes a job."""
+    if settings.diagnosis:
+        from heald_worker.taxonomies import rulebook_of
+
+        rulebook_of(settings)
 
 
 def _prepare_artifacts(folder: Path) -> None:

@@ -34,7 +34,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True):
 
     Attributes:
         max_attempts: decisions at most, each with its repair; 0 recovers nothing.
-        max_flaky_retries: retries at most, over the whole recovery.
+        max_flaky_retries: retries of flaky tests at most, over the whole recovery.
         allow_patch_forward: build and test failures may be patched forward.
         allow_rollback: runtime and integration failures may be rolled back.
     """
@@ -46,6 +46,7 @@ class RecoveryPolicy(msgspec.Struct, frozen=True):
 
 
 RETRY_RATIONALE = "flaky signal detected; bounded retry permitted"
+TRANSIENT_RATIONALE = "transient integration failure; bounded retry with backoff permitted"
 PATCH_RATIONALE = "build/test failure; patch-forward is enabled"
 ROLLBACK_RATIONALE = "runtime/integration failure; rollback is enabled"
 ESCALATE_RATIONALE = "no safe automated action available under policy"
@@ -67,6 +68,18 @@ def permitted_actions(
     if policy.allow_rollback and failure_class in (FailureClass.RUNTIME, FailureClass.INTEGRATION):
         allowed.append((RecoveryAction.ROLLBACK, ROLLBACK_RATIONALE))
     return allowed
+
+
+def transient_retry_permitted(failure_class: FailureClass, transient: bool, retries_used: int, most: int) -> bool:
+    """Whether a failure is to be retried before anything stronger, because it may pass by itself.
+
+    The reference knows no such retry: it has a bound of its own beside the policy, 0 unless somebody sets it.
+
+    Args:
+        retries_used: retries of transient failures chosen so far in this recovery.
+        most: how many of them are allowed.
+    """
+    return transient and failure_class is FailureClass.INTEGRATION and retries_used < most
 
 
 def decide_action(

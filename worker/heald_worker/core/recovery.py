@@ -15,7 +15,7 @@ Source of the semantics: `execute_recovery_loop` of aivcs-core 0.3.0, module `se
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Literal
 
@@ -27,12 +27,13 @@ from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult, RecoveryDecision, RecoveryLog, RecoveryOutcome
 from heald_worker.core.policy import (
     ESCALATE_RATIONALE,
+    TRANSIENT_RATIONALE,
     RecoveryAction,
     RecoveryPolicy,
-    decide_action,
     permitted_actions,
+    transient_retry_permitted,
 )
-from heald_worker.core.taxonomy import Classifier, FailureClass, classify_failure
+from heald_worker.core.taxonomy import Classifier, Diagnose, Diagnosis, FailureClass, classify_failure
 
 
 class Phase(StrEnum):
@@ -74,7 +75,10 @@ class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         failure: the current failure where it differs from the initial one.
-        retries_used: retries chosen so far; never reset.
+        retries_used: retries of flaky tests chosen so far; never reset.
+        max_transient_retries: retries of transient failures at most; the reference, and so the default, has none.
+        transient_retries_used: retries of transient failures chosen so far; never reset.
+        corrected: the attempts whose failure had its class from a person.
         holder: who claimed the running repair or notice.
         losses: how often the current attempt's repair was lost with its worker.
         notice_tries: deliveries of the escalation or exhaustion notice begun so far.
@@ -93,6 +97,9 @@ class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
     ending: Ending | None = None
     evaluated_at: Instant | None = None
     notice_tries: int = 0
+    max_transient_retries: int = 0
+    transient_retries_used: int = 0
+    corrected: tuple[int, ...] = ()
 
     @property
     def current_failure(self) -> FailureSignal:
@@ -111,9 +118,16 @@ class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Decide(msgspec.Struct, frozen=True, tag=True):
-    """Decide about the current failure, whose class is this."""
+    """Decide about the current failure, whose class is this.
+
+    Attributes:
+        transient: it may pass by itself.
+        corrected: its class is a person's word, not the rules'.
+    """
 
     failure_class: FailureClass
+    transient: bool = False
+    corrected: bool = False
 
 
 class Claim(msgspec.Struct, frozen=True, tag=True):
@@ -192,9 +206,10 @@ def open_recovery(
     policy: RecoveryPolicy,
     now: Instant,
     advice: Advice | None = None,
+    max_transient_retries: int = 0,
 ) -> Recovery:
     """A new recovery. With no attempts allowed it is closing at once."""
-    recovery = Recovery(run_id, policy, initial_failure, advice=advice)
+    recovery = Recovery(run_id, policy, initial_failure, advice=advice, max_transient_retries=max_transient_retries)
     return _next_attempt(recovery, now)
 
 
@@ -218,8 +233,8 @@ def advance(recovery: Recovery, event: Event, now: Instant) -> Step:
         InvalidTransition: the event does not belong to the recovery's phase.
     """
     match recovery.phase, event:
-        case Phase.DECIDING, Decide(failure_class):
-            return _decide(recovery, failure_class, now)
+        case Phase.DECIDING, Decide():
+            return _decide(recovery, event, now)
         case Phase.WAITING, Claim(holder):
             claimed = replace(recovery, phase=Phase.REPAIRING, holder=holder)
             return _step(claimed, "repair_started", _attempt_facts(recovery) | {"holder": holder})
@@ -256,28 +271,49 @@ def _attempt_facts(recovery: Recovery) -> dict[str, object]:
     return {"attempt": recovery.attempt, "action": recovery.action}
 
 
-def _decide(recovery: Recovery, failure_class: FailureClass, now: Instant) -> Step:
-    action, rationale = _choose(recovery, failure_class)
+def _decide(recovery: Recovery, event: Decide, now: Instant) -> Step:
+    failure_class = event.failure_class
+    action, rationale = _choose(recovery, failure_class, event.transient)
     decision = RecoveryDecision(recovery.attempt + 1, failure_class, action, rationale)
     decided = replace(recovery, decisions=(*recovery.decisions, decision))
+    if event.corrected:
+        decided = replace(decided, corrected=(*recovery.corrected, decision.attempt))
     if action is RecoveryAction.ESCALATE:
         decided = _close(decided, Ending.ESCALATED, now)
     else:
-        retries = recovery.retries_used + (action is RecoveryAction.RETRY)
-        decided = replace(decided, phase=Phase.WAITING, retries_used=retries)
+        decided = replace(_count_retry(decided, decision), phase=Phase.WAITING)
     facts = {"attempt": decision.attempt, "class": failure_class, "action": action, "rationale": rationale}
     return _step(decided, "decided", facts)
 
 
-def _choose(recovery: Recovery, failure_class: FailureClass) -> tuple[RecoveryAction, str]:
-    signal, policy, advice = recovery.current_failure, recovery.policy, recovery.advice
-    if advice is None or recovery.decisions:
-        return decide_action(failure_class, signal, policy, recovery.retries_used)
+def _count_retry(recovery: Recovery, decision: RecoveryDecision) -> Recovery:
+    """Tests are retried because they are flaky, anything else because it is transient; each has its own bound."""
+    if decision.action is not RecoveryAction.RETRY:
+        return recovery
+    if decision.failure_class is FailureClass.TEST:
+        return replace(recovery, retries_used=recovery.retries_used + 1)
+    return replace(recovery, transient_retries_used=recovery.transient_retries_used + 1)
+
+
+def _choose(recovery: Recovery, failure_class: FailureClass, transient: bool) -> tuple[RecoveryAction, str]:
+    advice = None if recovery.decisions else recovery.advice
+    if advice is None:
+        allowed = _permitted(recovery, failure_class, transient)
+        return allowed[0] if allowed else (RecoveryAction.ESCALATE, ESCALATE_RATIONALE)
     if advice.kind == "alternate":
-        for action, rationale in permitted_actions(failure_class, signal, policy, recovery.retries_used):
+        for action, rationale in _permitted(recovery, failure_class, transient):
             if action is not advice.avoid:
                 return action, f"{rationale} ({advice.reason})"
     return RecoveryAction.ESCALATE, f"{ESCALATE_RATIONALE} ({advice.reason})"
+
+
+def _permitted(recovery: Recovery, failure_class: FailureClass, transient: bool) -> list[tuple[RecoveryAction, str]]:
+    """The policy's actions, best first, and before them a retry of what may pass by itself."""
+    allowed = permitted_actions(failure_class, recovery.current_failure, recovery.policy, recovery.retries_used)
+    used, most = recovery.transient_retries_used, recovery.max_transient_retries
+    if transient_retry_permitted(failure_class, transient, used, most):
+        return [(RecoveryAction.RETRY, TRANSIENT_RATIONALE), *allowed]
+    return allowed
 
 
 def _end_attempt(recovery: Recovery, result: RecoveryAttemptResult, now: Instant) -> Step:
@@ -342,20 +378,32 @@ def execute_recovery_loop(
     *,
     now: Instant,
     classify: Classifier = classify_failure,
+    diagnose: Diagnose | None = None,
     advice: Advice | None = None,
+    max_transient_retries: int = 0,
+    corrections: Mapping[int, FailureClass] | None = None,
 ) -> RecoveryLog:
     """Run a whole recovery in this process, as the reference's function of this name does.
+
+    With nothing but its first five arguments it is the reference's; the others replay what a service run's stream
+    entry records.
 
     Args:
         apply_action: makes one repair; called with the action and the current failure, never for `escalate`.
         now: becomes the log's `evaluated_at`.
         classify: the taxonomy; the reference's by default.
-        advice: a bound on the first decision, as a service run's stream entry records it.
+        diagnose: the same, for a taxonomy that also knows what is transient; goes before `classify`.
+        advice: a bound on the first decision.
+        max_transient_retries: retries of transient failures at most.
+        corrections: attempt -> the class that a person had given its failure.
     """
-    recovery = open_recovery(run_id, initial_failure, policy, now, advice)
+    judge = diagnose or (lambda signal: Diagnosis(classify(signal)))
+    recovery = open_recovery(run_id, initial_failure, policy, now, advice, max_transient_retries)
     while recovery.phase is not Phase.CLOSING:
         if recovery.phase is Phase.DECIDING:
-            event: Event = Decide(classify(recovery.current_failure))
+            judged = judge(recovery.current_failure)
+            failure_class = (corrections or {}).get(recovery.attempt + 1, judged.failure_class)
+            event: Event = Decide(failure_class, judged.transient)
         else:
             action = recovery.decisions[-1].action
             event = RepairEnded(apply_action(action, recovery.current_failure))

@@ -3,16 +3,19 @@
 -- KEYS  1 agenda   2 events   3 recoveries   4 stats   5 parked runs
 -- ARGV  1 msgpack of { moves, fields that jobs share {{field, value...}...} }   2 oldest event to keep (ms of age)
 --       3 oldest recovery to keep (ms of age)   4 tombstone's life (ms)   5 regression window (ms)   6 run prefix
---       7 tombstone prefix
+--       7 tombstone prefix   8 how long a test counts as flaky (ms)
 -- A move: { 1 folded run id, 2 expected version, 3 id of the commit that made it, 4 commit id, 5 state, 6 due in ms,
 --           7 announces {{kind, facts}...},
 --           8 job {queue key, job key, job id, life in s, data, description, number of its shared fields} or false,
 --           9 finished job {job key, started registry, member} or false,
 --           10 ended {recovery fields {...}, tombstone head, generation, prior key, evaluated at (us), outcome, ending,
---             last action} or false }
+--             last action, flaky key, what shows it flaky} or false }
 -- Answers a line per move: 'committed', 'already_mine' (this very commit went through, its reply was lost), 'moved'
--- (somebody was faster), or 'error: ...' (nothing was written). Lua does not roll back: types are checked before any write,
--- and the state goes first. A follow-up that fails leaves the run due now, so the janitor sees it.
+-- (somebody was faster), or 'error: ...' (nothing was written).
+--
+-- Lua does not roll back. So types are checked before any write; first come all states, then the agenda, then what
+-- follows from them. A follow-up that fails leaves its run due now, so the janitor sees it. A call costs more than what
+-- it does: what many moves add to one key is collected and written at once.
 
 local agenda, events, recoveries, stats = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local batch = cmsgpack.unpack(ARGV[1])
@@ -22,6 +25,17 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local oldest_event = string.format('%d', now - ARGV[2])
 local oldest_recovery = string.format('%d', now - ARGV[3])
 local run_prefix, tomb_prefix = ARGV[6], ARGV[7]
+local any_parked = redis.call('EXISTS', KEYS[5]) == 1
+
+local function error_of(reply) return type(reply) == 'table' and reply.err or nil end
+
+-- A command for one key with many values, in parts that Lua's stack can hold. Returns its first error.
+local function in_parts(command, key, values)
+  for first = 1, #values, 4000 do
+    local wrong = error_of(redis.pcall(command, key, unpack(values, first, math.min(first + 3999, #values))))
+    if wrong then return wrong end
+  end
+end
 
 local function wrong_type(key, wanted)
   local kind = redis.call('TYPE', key).ok
@@ -33,73 +47,36 @@ end
 local shared = wrong_type(agenda, 'zset') or wrong_type(events, 'stream') or wrong_type(recoveries, 'stream')
   or wrong_type(stats, 'hash')
 
-local queues = {}
+local queues = {} -- by key: what is wrong with it, or its new jobs and their runs
 local function wrong_queue(job)
   if not job then return nil end
-  if queues[job[1]] == nil then
-    queues[job[1]] = wrong_type(job[1], 'list') or false
-    if not queues[job[1]] then redis.pcall('SADD', 'rq:queues', job[1]) end
+  if not queues[job[1]] then
+    queues[job[1]] = { wrong = wrong_type(job[1], 'list'), jobs = {}, runs = {} }
+    if not queues[job[1]].wrong then redis.pcall('SADD', 'rq:queues', job[1]) end
   end
-  return queues[job[1]] or nil
+  return queues[job[1]].wrong
 end
 
-local any_parked = redis.call('EXISTS', KEYS[5]) == 1
-
-local failed -- the first follow-up of a move that went wrong
-local function follow_up(...)
-  local reply = redis.pcall(...)
-  if type(reply) == 'table' and reply.err then failed = failed or reply.err end
-  return reply
+-- Event ids are made here, so that a state can name its events before they are written.
+local event_ms, event_number = now, -1
+local stream = redis.pcall('XINFO', 'STREAM', events)
+for i = 1, #stream, 2 do
+  if stream[i] == 'last-generated-id' then
+    local ms, number = string.match(stream[i + 1], '^(%d+)-(%d+)$')
+    if tonumber(ms) >= now then event_ms, event_number = tonumber(ms), tonumber(number) end
+  end
 end
 
-local function announce(move, version)
+local function event_ids(move)
   local ids = {}
-  for _, told in ipairs(move[7]) do
-    local id = follow_up('XADD', events, 'MINID', '~', oldest_event, '*',
-      'run', move[1], 'kind', told[1], 'version', version, 'facts', told[2])
-    if type(id) == 'string' then ids[#ids + 1] = id end
+  for i = 1, #move[7] do
+    event_number = event_number + 1
+    ids[i] = string.format('%.0f-%.0f', event_ms, event_number)
   end
-  return table.concat(ids, ' ')
+  return ids
 end
 
-local superfluous, marks = {}, {} -- of jobs that are done: their hashes, and by registry their marks
-local function forget(done)
-  if not done then return end
-  superfluous[#superfluous + 1] = done[1]
-  if done[3] ~= '' then
-    local here = marks[done[2]] or {}
-    here[#here + 1] = done[3]
-    marks[done[2]] = here
-  end
-end
-
-local function send(job)
-  if not job then return end
-  local fields = shared_fields[job[7]]
-  fields[2], fields[4] = job[5], job[6]
-  follow_up('HSET', job[2], unpack(fields))
-  follow_up('EXPIRE', job[2], job[4])
-  follow_up('RPUSH', job[1], job[3])
-end
-
--- The newest two ended runs are all the regression check needs; on equal instants the earlier entry counts as newer.
-local function remember(move)
-  local ended = move[10]
-  local run = ended[1][2]
-  local key, at = ended[4], string.format('%.0f', ended[5])
-  if key == '' then return end
-  local kept = {}
-  local stored = follow_up('GET', key)
-  if type(stored) == 'string' then kept = cjson.decode(stored) end
-  local place = #kept + 1
-  for i, prior in ipairs(kept) do
-    if string.lower(prior[3]) == move[1] then return end
-    if tonumber(prior[1]) < tonumber(at) and i < place then place = i end
-  end
-  table.insert(kept, place, { at, ended[6], run, ended[8] })
-  kept[3] = nil
-  follow_up('SET', key, cjson.encode(kept), 'PX', ARGV[5])
-end
+local went, on_agenda, over, endings = {}, {}, {}, {}
 
 local function finish(move, key, seen)
   local ended, run = move[10], move[1]
@@ -107,20 +84,15 @@ local function finish(move, key, seen)
   fields[#fields + 1] = 'events'
   fields[#fields + 1] = seen or ''
   local id = redis.pcall('XADD', recoveries, 'MINID', '~', oldest_recovery, '*', unpack(fields))
-  if type(id) == 'table' then
+  if error_of(id) then
     redis.pcall('ZADD', agenda, now + 5000, run)
     return 'error: ' .. id.err
   end
   redis.call('SET', tomb_prefix .. run, table.concat({ ended[2], id, move[4], ended[3] }, ' '), 'PX', ARGV[4])
   redis.call('DEL', key)
-  redis.call('ZREM', agenda, run)
-  announce(move, string.format('%d', move[2] + 1))
-  if not pcall(remember, move) then -- what stands there is no index: it begins anew
-    follow_up('DEL', move[10][4])
-    pcall(remember, move)
-  end
-  follow_up('HINCRBY', stats, 'ended_' .. ended[7], 1)
-  forget(move[9])
+  over[#over + 1] = run
+  endings[ended[7]] = (endings[ended[7]] or 0) + 1
+  went[#went + 1] = { move, event_ids(move) }
   return 'committed'
 end
 
@@ -141,23 +113,103 @@ local function commit(move)
   if any_parked then redis.pcall('HDEL', KEYS[5], run) end -- it has been advanced after all
   if move[10] then return finish(move, key, held[3]) end
 
-  local version = string.format('%d', move[2] + 1)
-  redis.call('HSET', key, 'v', version, 'c', move[4], 's', move[5])
-  redis.call('ZADD', agenda, now + move[6], run)
-  local ids = announce(move, version)
-  follow_up('HSET', key, 'e', held[3] and held[3] ~= '' and (held[3] .. ' ' .. ids) or ids)
-  if held[4] or held[5] then follow_up('HDEL', key, 'n', 'f') end
-  forget(move[9])
-  send(move[8])
-  if failed then redis.pcall('ZADD', agenda, now, run) end
+  local ids = event_ids(move)
+  local seen = table.concat(ids, ' ')
+  if held[3] and held[3] ~= '' then seen = held[3] .. ' ' .. seen end
+  redis.call('HSET', key, 'v', string.format('%d', move[2] + 1), 'c', move[4], 's', move[5], 'e', seen)
+  if held[4] or held[5] then redis.pcall('HDEL', key, 'n', 'f') end
+  on_agenda[#on_agenda + 1] = now + move[6]
+  on_agenda[#on_agenda + 1] = run
+  went[#went + 1] = { move, ids }
   return 'committed'
 end
 
 local answers = {}
-for i, move in ipairs(moves) do
-  failed = nil
-  answers[i] = commit(move)
+for i, move in ipairs(moves) do answers[i] = commit(move) end
+in_parts('ZADD', agenda, on_agenda)
+in_parts('ZREM', agenda, over)
+
+local due_now = {} -- where something went wrong after the commit
+local function bring_up(run)
+  due_now[#due_now + 1] = now
+  due_now[#due_now + 1] = run
+end
+
+local superfluous, marks = {}, {} -- of jobs that are done: their hashes, and by registry their marks
+
+local function announce(move, ids)
+  local version, wrong = string.format('%d', move[2] + 1), nil
+  for i, told in ipairs(move[7]) do
+    wrong = error_of(redis.pcall('XADD', events, ids[i],
+      'run', move[1], 'kind', told[1], 'version', version, 'facts', told[2])) or wrong
+  end
+  return wrong
+end
+
+local function send(move)
+  local job = move[8]
+  local fields = shared_fields[job[7]]
+  fields[2], fields[4] = job[5], job[6]
+  local wrong = error_of(redis.pcall('HSET', job[2], unpack(fields)))
+    or error_of(redis.pcall('EXPIRE', job[2], job[4]))
+  local queue = queues[job[1]]
+  queue.jobs[#queue.jobs + 1], queue.runs[#queue.runs + 1] = job[3], move[1]
+  return wrong
+end
+
+local function forget(done)
+  superfluous[#superfluous + 1] = done[1]
+  if done[3] ~= '' then
+    local here = marks[done[2]] or {}
+    here[#here + 1] = done[3]
+    marks[done[2]] = here
+  end
+end
+
+-- The newest two ended runs are all the regression check needs; on equal instants the earlier entry counts as newer.
+local priors = {}
+local function priors_of(key)
+  if not priors[key] then
+    local stored = redis.pcall('GET', key)
+    local readable, kept = pcall(cjson.decode, type(stored) == 'string' and stored or '[]')
+    priors[key] = readable and kept or {}
+  end
+  return priors[key]
+end
+
+local function remember(run, ended)
+  local kept, at = priors_of(ended[4]), string.format('%.0f', ended[5])
+  local place = #kept + 1
+  for i, prior in ipairs(kept) do
+    if string.lower(prior[3]) == run then return end
+    if tonumber(prior[1]) < tonumber(at) and i < place then place = i end
+  end
+  table.insert(kept, place, { at, ended[6], ended[1][2], ended[8] })
+  kept[3] = nil
+end
+
+for _, passed in ipairs(went) do
+  local move = passed[1]
+  local wrong = announce(move, passed[2])
+  if move[8] then wrong = send(move) or wrong end
+  if move[9] then forget(move[9]) end
+  if move[10] and move[10][4] ~= '' and not pcall(remember, move[1], move[10]) then
+    priors[move[10][4]] = {} -- what stood there is no index: it begins anew
+    remember(move[1], move[10])
+  end
+  if move[10] and move[10][9] ~= '' then redis.pcall('SET', move[10][9], move[10][10], 'PX', ARGV[8]) end
+  if wrong and not move[10] then bring_up(move[1]) end
+end
+
+for key, queue in pairs(queues) do
+  if #queue.jobs > 0 and in_parts('RPUSH', key, queue.jobs) then
+    for _, run in ipairs(queue.runs) do bring_up(run) end
+  end
 end
 if #superfluous > 0 then redis.pcall('DEL', unpack(superfluous)) end
-for registry, here in pairs(marks) do redis.pcall('ZREM', registry, unpack(here)) end
+for registry, here in pairs(marks) do in_parts('ZREM', registry, here) end
+for key, kept in pairs(priors) do redis.pcall('SET', key, cjson.encode(kept), 'PX', ARGV[5]) end
+for ending, count in pairs(endings) do redis.pcall('HINCRBY', stats, 'ended_' .. ending, count) end
+redis.pcall('XTRIM', events, 'MINID', '~', oldest_event)
+in_parts('ZADD', agenda, due_now)
 return table.concat(answers, '\n')

@@ -3,7 +3,7 @@
 -- KEYS  1 this batch's list   2 agenda   3 events   4 dead letters   5 stats
 -- ARGV  1 the batch's agenda member   2 msgpack of { items, fields that jobs share {{field, value...}...} }
 --       3 oldest event to keep (ms of age)   4 most dead letters
---       5 run prefix   6 tombstone prefix
+--       5 run prefix   6 tombstone prefix   7 most bytes of dead letters
 -- An item: { 'run', 1 folded run id, 2 digest, 3 commit id, 4 state, 5 due in ms, 6 facts (JSON), 7 job as in commit.lua,
 --            8 run id as it was reported }
 --       or { 'dead', {field, value...} }
@@ -29,9 +29,47 @@ local oldest_event = string.format('%d', now - ARGV[3])
 local counts = { accepted = 0, duplicate = 0, dead = 0 }
 local queues = {}
 
+local most_letters, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[7])
+
+local function weight_of(fields)
+  local bytes = 0
+  for _, text in ipairs(fields) do bytes = bytes + #tostring(text) end
+  return bytes
+end
+
+-- What the dead letters weigh: as it was written down or, where some have been removed since, counted anew, the newest
+-- first, until no more of them fit.
+local function weigh()
+  local known = redis.call('HMGET', KEYS[5], 'letters', 'letter_bytes')
+  local kept = { letters = redis.call('XLEN', KEYS[4]), bytes = tonumber(known[2]) }
+  if kept.bytes and kept.letters == tonumber(known[1]) then return kept end
+  kept = { letters = 0, bytes = 0 }
+  local edge = '+'
+  repeat
+    local page = redis.call('XREVRANGE', KEYS[4], edge, '-', 'COUNT', 64)
+    for _, letter in ipairs(page) do
+      if kept.bytes > most_bytes or kept.letters > most_letters then
+        redis.call('XTRIM', KEYS[4], 'MINID', '=', kept.oldest)
+        return kept
+      end
+      kept.letters, kept.bytes, kept.oldest = kept.letters + 1, kept.bytes + weight_of(letter[2]), letter[1]
+    end
+    if kept.oldest then edge = '(' .. kept.oldest end
+  until #page == 0
+  return kept
+end
+
+local kept
 local function bury(fields)
   counts.dead = counts.dead + 1
-  redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
+  kept = kept or weigh()
+  redis.call('XADD', KEYS[4], '*', unpack(fields))
+  kept.letters, kept.bytes = kept.letters + 1, kept.bytes + weight_of(fields)
+  while kept.letters > 1 and (kept.letters > most_letters or kept.bytes > most_bytes) do
+    local oldest = redis.call('XRANGE', KEYS[4], '-', '+', 'COUNT', 1)[1]
+    redis.call('XDEL', KEYS[4], oldest[1])
+    kept.letters, kept.bytes = kept.letters - 1, kept.bytes - weight_of(oldest[2])
+  end
 end
 
 local function tell(run, kind, version, facts)
@@ -97,6 +135,7 @@ for i, item in ipairs(items) do
 end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
+if kept then redis.pcall('HSET', KEYS[5], 'letters', kept.letters, 'letter_bytes', kept.bytes) end
 for name, count in pairs(counts) do
   if count > 0 then redis.pcall('HINCRBY', KEYS[5], name, count) end
 end

@@ -1,15 +1,56 @@
--- Send nudges again for runs that still wait for them.
+-- Send the nudges of runs that still wait for them again, where they are lost.
 --
--- KEYS  1 run (hash)   2 the queue's list
--- ARGV  1 expected version   2 job key   3 job id   4 life (s)   5... field, value...
--- Answers 'sent', 'queued' (the nudge still stands in its queue: nothing was lost), or 'moved'.
+-- KEYS  none
+-- ARGV  1 msgpack of { items, fields that jobs share {{field, value...}...} }   2 run prefix
+-- An item: { 1 folded run id, 2 expected version, 3 job as in commit.lua }
+-- Answers a line per item: 'sent', 'queued' (the nudge still stands in its queue: nothing was lost), 'moved', or
+-- 'error: ...'. A queue is read at most once, and not at all when it is very long: what is lost there is found when it
+-- has become shorter.
 
-if redis.call('HGET', KEYS[1], 'v') ~= ARGV[1] then return 'moved' end
-local status = redis.pcall('HGET', ARGV[2], 'status')
-if type(status) == 'table' then redis.call('DEL', ARGV[2]) end -- no job stood there
-if status == 'queued' and redis.call('LPOS', KEYS[2], ARGV[3]) then return 'queued' end
-redis.call('HSET', ARGV[2], unpack(ARGV, 5))
-redis.call('EXPIRE', ARGV[2], ARGV[4])
-redis.pcall('SADD', 'rq:queues', KEYS[2])
-redis.call('RPUSH', KEYS[2], ARGV[3])
-return 'sent'
+local LONGEST = 20000
+local batch = cmsgpack.unpack(ARGV[1])
+local items, shared_fields = batch[1], batch[2]
+
+local queues = {}
+local function queue_of(key)
+  if not queues[key] then
+    local kind = redis.call('TYPE', key).ok
+    local queue = {}
+    if kind ~= 'none' and kind ~= 'list' then queue.wrong = 'error: ' .. key .. ' holds a ' .. kind .. ', not a list' end
+    queues[key] = queue
+  end
+  return queues[key]
+end
+
+local function stands_in(queue, key, id)
+  if not queue.ids then
+    queue.ids = {}
+    queue.long = redis.call('LLEN', key) > LONGEST
+    if not queue.long then
+      for _, waiting in ipairs(redis.call('LRANGE', key, 0, -1)) do queue.ids[waiting] = true end
+    end
+  end
+  return queue.long or queue.ids[id]
+end
+
+local function send(item)
+  local job = item[3]
+  local held = redis.pcall('HGET', ARGV[2] .. item[1], 'v')
+  if type(held) ~= 'string' or tonumber(held) ~= item[2] then return 'moved' end
+  local queue = queue_of(job[1])
+  if queue.wrong then return queue.wrong end
+  local status = redis.pcall('HGET', job[2], 'status')
+  if type(status) == 'table' then redis.call('DEL', job[2]) end -- no job stood there
+  if status == 'queued' and stands_in(queue, job[1], job[3]) then return 'queued' end
+  local fields = shared_fields[job[7]]
+  fields[2], fields[4] = job[5], job[6]
+  redis.call('HSET', job[2], unpack(fields))
+  redis.call('EXPIRE', job[2], job[4])
+  redis.pcall('SADD', 'rq:queues', job[1])
+  redis.call('RPUSH', job[1], job[3])
+  return 'sent'
+end
+
+local answers = {}
+for i, item in ipairs(items) do answers[i] = send(item) end
+return table.concat(answers, '\n')

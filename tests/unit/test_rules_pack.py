@@ -1,0 +1,74 @@
+"""The shipped rules: each decides its own examples and none of its counterexamples, and every class is reachable."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from heald_producer.signals import FailureSignal
+from heald_worker.core.taxonomy import FailureClass
+from heald_worker.rulebook import Trial, shipped_rulebook
+
+TRIALS = tuple(shipped_rulebook().trials())
+LINES = Path(__file__).parent / "diagnosis_lines.tsv"
+"""What tools print, one message per line after its class; `\\n` stands for a line's end."""
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: f"{trial.rule}-{trial.expected}")
+def test_a_shipped_rule_decides_its_examples_and_not_its_counterexamples(trial: Trial) -> None:
+    assert trial.passed, f"{trial.example.message!r} is judged by {trial.diagnosis.rule!r}"
+
+
+def test_every_shipped_rule_has_examples_of_both_kinds() -> None:
+    assert [rule.name for rule in shipped_rulebook().rules if not (rule.examples and rule.counterexamples)] == []
+
+
+def test_every_class_has_a_rule_and_only_integration_failures_pass_by_themselves() -> None:
+    rules = shipped_rulebook().rules
+    assert {rule.failure_class for rule in rules} == set(FailureClass)
+    assert {rule.failure_class for rule in rules if rule.transient} == {FailureClass.INTEGRATION}
+
+
+def test_no_shipped_rule_outranks_a_user_s_rule_without_a_rank() -> None:
+    assert max(rule.rank for rule in shipped_rulebook().rules) < 95
+
+
+def test_the_rules_are_shipped_inside_the_package() -> None:
+    names = [each.name for each in (resources.files("heald_worker") / "rules").iterdir()]
+    assert "network.toml" in names
+
+
+def test_what_tools_print_gets_its_class() -> None:
+    wrong = []
+    for line in LINES.read_text("utf-8").splitlines():
+        label, message = line.split("\t", 1)
+        found = shipped_rulebook().diagnose(FailureSignal("", message.replace("\\n", "\n").replace("\\t", "\t"), 1))
+        if found.failure_class.value != label:
+            wrong.append(f"{label} but {found.failure_class} by {found.rule!r}: {message}")
+    assert wrong == []
+
+
+TRAPS = {
+    "a dependency that DNS kept away": (
+        "Could not resolve dependencies for project a:b:jar:1: Could not transfer c:d: mirror.example: Name or service not known",
+        "integration",
+    ),
+    "a test whose name has timeout in it": ("FAIL: test_pool_timeout (suite.TestPool)", "test"),
+    "an assertion that quotes DNS": ("E       AssertionError: assert 'NXDOMAIN' == 'NOERROR'", "test"),
+    "a method named oom": ("src/pool.cc:9:14: error: 'class Pool' has no member named 'oom'", "build"),
+    "a compile error in a test stage": ("error[E0425]: cannot find value `N` in this scope", "build"),
+    "a crash inside a test": ("--- FAIL: TestWalk (0.01s)\npanic: runtime error: index out of range [3]", "runtime"),
+    "a refused connection inside a test": (
+        "ERROR: test_ping (t.P)\nConnectionRefusedError: [Errno 111]",
+        "integration",
+    ),
+    "a linter": ("src/a.py:10:80: E501 line too long", "unknown"),
+    "a bare wrapper": ("make: *** [all] Error 2", "unknown"),
+}
+
+
+@pytest.mark.parametrize(("message", "label"), TRAPS.values(), ids=TRAPS)
+def test_the_cause_beats_the_symptom(message: str, label: str) -> None:
+    assert shipped_rulebook().diagnose(FailureSignal("test", message, 1)).failure_class == label
