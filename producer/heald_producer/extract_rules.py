@@ -403,7 +403,7 @@ NEEDLES = (
 """Cheap to look for in megabytes: an error has one of these in one of its lines, in any case."""
 
 STRONG_NEEDLES = (
-    r"error:|error\[E\d|fatal:|panicked at|panic: |Caused by: |Exception in thread|Traceback \(most|AssertionError|Assertion .{0,200}failed|<<< (?:FAILURE|ERROR)!|--- FAIL: |^E   |Failure/Error"
+    r"error:|error\[E\d|fatal:|panicked at|panic: |Caused by: |Exception in thread|Traceback \(most|assertion ?(?:error|failed)|assertion [`']|<<< (?:FAILURE|ERROR)!|--- FAIL: |^E   |Failure/Error"
     r"|undefined reference|Segmentation fault|out of memory|No space left|Failed to execute goal|What went wrong|Sanitizer|not ok |\*\*\* FAILED|npm (?:ERR!|error) code|^E: |could not resolve host"
     r"|exited with [1-9]|##\[error\]|ERROR: Job failed|marked build as failure|make: \*\*\*|: error "
 )

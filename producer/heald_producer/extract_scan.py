@@ -25,9 +25,9 @@ TAIL = 64 * 1024
 """Bytes at the end of a log that are always kept."""
 LONGEST_LINE = 4000
 """Bytes; of a longer line only what stands around a suspicious word is read."""
-HITS, SHAPES = 500, 70
+HITS, SHAPES = 200, 40
 """Lines with a suspicious word that each block allows to be looked at, and lines of a new shape to be judged."""
-SAVED_HITS, SAVED_SHAPES = 60_000, 6_000
+SAVED_HITS, SAVED_SHAPES = 40_000, 4_000
 """How much of that can be saved up for crowded places, and is there at the beginning."""
 
 _LEAD = 160

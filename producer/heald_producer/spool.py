@@ -76,7 +76,7 @@ class Spool:
         Raises:
             SpoolTrouble: it cannot be kept.
         """
-        path = self.folder / f"{int(now * 1000):014d}-{token}{_REPORT}"
+        path = self.folder / f"{int(now * 1e6):017d}-{token}{_REPORT}"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             disk = os.statvfs(self.folder)
@@ -182,8 +182,8 @@ def _send(batch: list[tuple[Path, bytes]], send: Callable[[list[bytes]], object]
 
 
 def _written(path: Path) -> float:
-    """Seconds since the epoch: from the file's name, or its time where somebody else named it."""
-    digits = path.name.partition("-")[0]
+    """Seconds since the epoch: from the file's name (its first 14 digits), or its time where somebody else named it."""
+    digits = path.name.partition("-")[0][:14]
     return int(digits) / 1000 if digits.isascii() and digits.isdigit() else path.stat().st_mtime
 
 

@@ -23,6 +23,7 @@ import flow
 import footprint
 import growth
 import latency
+import logs
 import long
 import pushing
 import starts
@@ -34,6 +35,7 @@ from support.server import Server
 
 MEASUREMENTS: dict[str, Callable[[Lab], list[Row]]] = {
     "diagnosis": diagnosis.measure,
+    "logs": logs.measure,
     "push": pushing.measure,
     "flow": flow.measure,
     "latency": latency.measure,

@@ -41,9 +41,11 @@ class Effort(NamedTuple):
     footprint_runs: int = 10_000
     memory_runs: tuple[int, ...] = (1_000, 10_000)
     backlog: int = 1_000_000
+    log_megabytes: int = 100
+    output_megabytes: int = 1_000
 
 
-QUICK = Effort(1, 500, 50, 60, 10, 5, 2, 200, (50, 200), 1_000)
+QUICK = Effort(1, 500, 50, 60, 10, 5, 2, 200, (50, 200), 1_000, 4, 4)
 """Enough to see that everything runs; the numbers mean nothing."""
 
 

@@ -16,8 +16,8 @@ from heald_worker.service import Service
 from support.service import report, settings
 
 PORTION, SAMPLE = 1000, 100
-SLACK = 2 * BATCH
-"""Jobs above the high-water mark: a batch that was taken in below it, and the one that was being decided."""
+SLACK = 3 * BATCH
+"""Jobs above the high-water mark: those that are taken in and decided side by side while its height is read."""
 SENDS = "flood:sends"
 COUNTING = f"""
 local plain = redis

@@ -36,6 +36,8 @@ NAMES = ("control-1", "control-2", "repairs-1", "repairs-2")
 TICK = 0.02
 REVIVE_PAUSE = 0.4
 """Seconds between two starts of one process: one that finds no server ends at once."""
+MOST_REFUSALS = 20
+"""Starts of one worker that may end as wrong usage: while its folder is gone, that is so."""
 INTAKE_LEASE_MS = 1500
 PATIENCE = 3.0
 """Seconds that the storm itself waits for a reply."""
@@ -119,7 +121,7 @@ class Storm:
         self.waiting, self.pushed = list(parts), dict[str, Part]()
         self.processes: dict[str, Victim] = {}
         self._later: list[tuple[float, Callable[[], None]]] = []
-        self._extra = 0
+        self._extra, self._refusals = 0, Counter[str]()
 
     @property
     def server(self) -> Server:
@@ -228,9 +230,10 @@ class Storm:
         for _, act in due:
             act()
         for name, victim in list(self.processes.items()):
-            if victim.popen.poll() in (1, 2):
-                raise RuntimeError(f"{name} cannot work at all; see {self.folder / name}.log")
             if victim.is_dead and now - victim.born > REVIVE_PAUSE:
+                self._refusals[name] += victim.popen.returncode in (1, 2)
+                if self._refusals[name] > MOST_REFUSALS:
+                    raise RuntimeError(f"{name} cannot work at all; see {self.folder / name}.log")
                 self.start(name)
 
     def end(self) -> None:

@@ -30,7 +30,7 @@ def the_books(tmp_path: Path, faults: str, runs: int, strikes: int, site: Site =
 @pytest.mark.xdist_group("storm 1")
 @pytest.mark.parametrize(
     ("faults", "runs", "strikes"),
-    [("points clock upgrade", 30, 8), ("second disk kill", 30, 12)],
+    [("points clock upgrade", 20, 6), ("second disk kill", 30, 12)],
 )
 def test_processes_die_and_disks_and_servers_forget(tmp_path: Path, faults: str, runs: int, strikes: int) -> None:
     struck = the_books(tmp_path, faults, runs, strikes)

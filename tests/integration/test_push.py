@@ -206,7 +206,9 @@ def test_tls_is_spoken_and_certificates_are_checked(server: Server, conn: redis.
 # `heald run` and `heald push`
 
 
-def test_a_failing_command_is_reported_with_the_lines_that_tell_why(server: Server, conn: redis.Redis, tmp_path: Path) -> None:
+def test_a_failing_command_is_reported_with_the_lines_that_tell_why(
+    server: Server, conn: redis.Redis, tmp_path: Path
+) -> None:
     done = heald("run", "--stage", "unit", "--strict", "--", "sh", "-c", "echo why; exit 3", REDIS_URL=server.url)
     assert (done.returncode, done.stdout) == (3, b"why\n")
     [arrived] = inbox(conn)
@@ -278,8 +280,8 @@ def test_the_lines_of_a_log_of_any_size_that_tell_why_are_the_message(
     ("arguments", "problem"),
     [
         (["--message", "m"], "--stage is needed"),
-        (["--stage", "s"], "one of --message and --log"),
-        (["--stage", "s", "--message", "m", "--log", "-"], "one of --message and --log"),
+        (["--stage", "s"], "one of --message, --log and --report"),
+        (["--stage", "s", "--message", "m", "--log", "-"], "one of --message, --log and --report"),
         (["--stage", "s", "--message", "m", "--run-id", "a/b"], "run_id: 'a/b' is not allowed"),
         (["--stage", "s", "--message", "m", "--exit-code", "2147483648"], "exit_code: "),
         (["--stage", "s" * 300, "--message", "m"], "stage: 300 bytes"),

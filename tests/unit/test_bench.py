@@ -10,6 +10,15 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parent.parent / "bench" / "bench.py"
 ROWS = (
     "diagnosis of a message",
+    "extraction, a build's log",
+    "extraction, a build's log, peak memory",
+    "extraction, a log of errors",
+    "extraction, a log of errors, peak memory",
+    "cat FILE | cat",
+    "heald run -- cat FILE",
+    "heald run : cat",
+    "heald run : cat, into a pipe",
+    "heald run of much output, peak memory",
     "push_many",
     "push, one by one",
     "intake to open runs",

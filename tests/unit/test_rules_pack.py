@@ -10,6 +10,7 @@ import pytest
 from heald_producer.signals import FailureSignal
 from heald_worker.core.taxonomy import FailureClass
 from heald_worker.rulebook import Trial, shipped_rulebook
+from heald_worker.rulepack import RULE_FIELDS
 
 TRIALS = tuple(shipped_rulebook().trials())
 LINES = Path(__file__).parent / "diagnosis_lines.tsv"
@@ -52,7 +53,7 @@ def test_what_tools_print_gets_its_class() -> None:
 
 TRAPS = {
     "a dependency that DNS kept away": (
-        "Could not resolve dependencies for project a:b:jar:1: Could not transfer c:d: mirror.example: Name or service not known",
+        "Could not resolve dependencies for project a:b:1: Could not transfer c:d: m.io: Name or service not known",
         "integration",
     ),
     "a test whose name has timeout in it": ("FAIL: test_pool_timeout (suite.TestPool)", "test"),
@@ -72,3 +73,12 @@ TRAPS = {
 @pytest.mark.parametrize(("message", "label"), TRAPS.values(), ids=TRAPS)
 def test_the_cause_beats_the_symptom(message: str, label: str) -> None:
     assert shipped_rulebook().diagnose(FailureSignal("test", message, 1)).failure_class == label
+
+
+def test_the_documentation_names_every_subclass_and_every_field() -> None:
+    page = (Path(__file__).resolve().parent.parent.parent / "docs" / "diagnosis.md").read_text("utf-8")
+    for rule in shipped_rulebook().rules:
+        [row] = [line for line in page.splitlines() if line.startswith(f"| `{rule.failure_class}` |")]
+        assert not rule.subclass or f"`{rule.subclass}`" in row
+    for field in RULE_FIELDS:
+        assert f"`{field}`" in page

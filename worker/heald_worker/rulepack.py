@@ -66,6 +66,10 @@ class _RuleEntry(msgspec.Struct, forbid_unknown_fields=True, rename={"class_": "
     enabled: bool = True
 
 
+RULE_FIELDS = tuple(field.encode_name for field in msgspec.structs.fields(_RuleEntry))
+"""What a `[[rule]]` may hold."""
+
+
 class _ToolEntry(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     match: str | list[str]
