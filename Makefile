@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+FUZZER := $(VENV)/.fuzzer-installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types chaos bench bench-long eval clean
+.PHONY: help install demo test check lint format types chaos fuzz bench bench-long eval clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +45,15 @@ FAULTS ?=
 chaos: $(STAMP) ## let everything go wrong while runs heal, then check the books (RUNS=, SEED=, FAULTS=kill,redis)
 	$(BIN)/python tests/chaos/run.py --runs $(RUNS) --seed $(SEED) --faults "$(FAULTS)"
 
+$(FUZZER): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@touch $@
+
+SECONDS ?= 600
+TARGET ?=
+fuzz: $(FUZZER) ## feed every parser whatever breaks it, led by coverage; Linux only (SECONDS=, TARGET=)
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(if $(TARGET),--target $(TARGET))
+
 bench: $(STAMP) ## measure the service, as medians and ratios
 	$(BIN)/python tests/bench/bench.py
 
@@ -56,4 +66,4 @@ eval: $(STAMP) ## measure diagnosis and extraction on labelled failures (DATA=fo
 	$(BIN)/python tests/eval/evaluate.py $(DATA) $(if $(JSON),--json $(JSON))
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -154,7 +154,7 @@ def test_own_rules_come_from_files_in_their_order_and_then_from_the_file_itself(
         ("files = ['torn.toml']", "torn.toml: this is not TOML"),
         ("files = ['latin.toml']", "latin.toml cannot be read: it is not UTF-8"),
         ("files = ['huge.toml']", "huge.toml is larger than 1 MiB"),
-        ("files = ['deep.toml']", "deep.toml is nested too deep"),
+        ("files = ['deep.toml']", "deep.toml: this is nested too deep"),
         ("rule = 7", "heald.toml: `rule` is no list"),
         (
             "[[diagnosis.rule]]\nname = 'a'\nclass = 'bulid'\nmatch = 'x'",

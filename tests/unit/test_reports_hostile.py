@@ -75,6 +75,13 @@ def test_a_document_that_ends_in_the_middle_tells_what_failed_before(cut: str) -
     assert told.warnings == ("report: it ends in the middle, in line 3; what came before was read",)
 
 
+@pytest.mark.parametrize("piece", [1, 50, 65_536])
+def test_text_just_before_a_break_is_not_lost(piece: int) -> None:
+    told = summary_of('<testsuite><testcase name="a"><failure>expected 2\nbut was 3</fail!></testsuite>', piece=piece)
+    assert [failure.details for failure in told.failures] == ["expected 2\nbut was 3"]
+    assert "it is broken in line 2" in told.warnings[0]
+
+
 def test_a_case_without_an_end_is_not_counted_as_passed() -> None:
     assert read('<testsuite><testcase name="a"/><testcase name="b">').tests == 1
 
@@ -97,6 +104,12 @@ def test_a_reference_that_two_pieces_tear_is_still_one(piece: int) -> None:
     told = summary_of(document, piece=piece)
     assert told.warnings == ()
     assert told.failures[0].message == "x\u241b&\u241by x"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@given(piece=st.integers(1, 9))
+def test_a_byte_order_mark_that_two_pieces_tear_is_still_one(encoding: str, piece: int) -> None:
+    assert summary_of("1..1\nnot ok 1 - é\n".encode(encoding), piece=piece).failures[0].name == "é"
 
 
 # Sizes

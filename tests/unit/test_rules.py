@@ -100,6 +100,11 @@ def test_the_diagnosis_names_the_tool_that_speaks_from_the_evidence_on() -> None
     assert found.tool == "drill"
 
 
+def test_literal_text_within_a_pattern_ends_where_it_says() -> None:
+    rules = rule("a", r"match = ['\Qx.y\E$', 'a\\C']")
+    assert [verdict(rules, text) for text in ("x.y", "xxy", r"a\C", "ab")] == ["a", "", "a", ""]
+
+
 def test_flags_of_one_pattern_do_not_reach_the_next() -> None:
     rules = rule("a", 'match = ["(?i)boom", "Crash"]')
     assert [verdict(rules, text) for text in ("BOOM", "Crash", "crash")] == ["a", "a", ""]
@@ -170,6 +175,16 @@ def test_examples_do_not_change_the_digest_and_patterns_do() -> None:
         (rule("A b", "match = 'x'"), "'A b' is no name"),
         (rule("a", "match = 'x'") * 2, "a second rule has this name"),
         ('[[rule]]\nname = "a"\nenabled = false', "there is no rule 'a' to disable"),
+        (rule("a\\nB", "match = 'x'"), r"'a\nB' is no name"),
+        ("sets = " + "[" * 5_000, "mine.toml: this is nested too deep"),
+        (rule("a", "rank = " + "9" * 5_000), "mine.toml: this is not TOML: Exceeds the limit"),
+        (rule("a", "rank = 0x" + "f" * 5_000), "rule 'a': expected `int` <= 2147483647 - at `$.rank`"),
+        (rule("a", f"exit = [1, {2**31}]"), "rule 'a': expected `int` <= 2147483647 - at `$.exit[1]`"),
+        (rule("a", f"exit = 1\nexamples = [{{message = 'x', exit_code = {2**31}}}]"), "`$.examples[0].exit_code`"),
+        (rule("a", r"match = ['\Qx.y', 'z']"), r"rule 'a': `match` pattern '\\Qx.y' is no RE2 pattern: missing )"),
+        (rule("a", r"match = 'x\\\C'"), "is no RE2 pattern: \\C is a byte"),
+        (rule("a", f"match = {[f'x{n}' + '(?:.{1000})' * 20 for n in range(40)]}"), "40 patterns together, 'x0"),
+        (f"[[tool]]\nname = 'a'\nmatch = {[f'x{n}' + '(?:.{1000})' * 20 for n in range(40)]}", "patterns together"),
     ],
 )
 def test_a_rule_that_cannot_be_used_says_where_and_what_to_do(text: str, said: str) -> None:

@@ -63,8 +63,6 @@ def read_rule_file(path: Path) -> Pack:
         return read_pack(str(path), content)
     except RuleError as error:
         raise of_rules(error) from None
-    except RecursionError:
-        raise ConfigError(f"the rule file {path} is nested too deep") from None
 
 
 def read_rule_entries(entries: Mapping[str, object], shown: str) -> Pack:

@@ -16,7 +16,7 @@ import msgspec
 
 from heald_producer import __version__
 from heald_producer.signals import FailureSignal
-from heald_worker.core.judge import ENGINE, Judge
+from heald_worker.core.judge import ENGINE, BadPattern, Judge
 from heald_worker.core.rules import Example, Explanation, Rule, Tool
 from heald_worker.core.taxonomy import Diagnosis, Taxonomy, TaxonomyRef
 from heald_worker.rulepack import SET_MARK, Pack, RuleError, RuleText, read_pack
@@ -172,7 +172,11 @@ def _rulebook(packs: Sequence[Pack]) -> Rulebook:
         rules.update({rule.name: rule for rule in pack.rules})
         tools.update({tool.name: tool for tool in pack.tools})
         sets.update(pack.sets)
-    return Rulebook([_resolved(rule, tools, sets) for rule in rules.values()], tuple(tools.values()))
+    resolved = [_resolved(rule, tools, sets) for rule in rules.values()]
+    try:
+        return Rulebook(resolved, tuple(tools.values()))
+    except BadPattern as error:  # each of them was tried; it is all of a rule's together that RE2 does not take
+        raise RuleError(f"RE2 does not take {error}", "make them shorter, or make two rules of one") from None
 
 
 def _resolved(rule: Rule, tools: Mapping[str, Tool], sets: Mapping[str, tuple[str, ...]]) -> Rule:

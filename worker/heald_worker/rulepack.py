@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 
 from heald_worker.core.judge import BadPattern, compile_pattern
-from heald_worker.core.rules import Example, Rule, Tool
+from heald_worker.core.rules import Example, Int32, Rule, Tool
 from heald_worker.core.taxonomy import FailureClass
 
 RuleText = tuple[str, str]
@@ -24,7 +24,7 @@ SET_MARK = "@"
 """`@name` in a list of patterns stands for the set of that name."""
 SIGNAL_BASE = 128
 """A shell's exit code for a command that died of signal n is 128 + n; Python's is -n."""
-_NAME = compile_pattern(r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+_NAME = compile_pattern(r"\A[a-z0-9][a-z0-9_.-]{0,63}\z")
 
 
 class RuleError(Exception):
@@ -53,13 +53,13 @@ class _RuleEntry(msgspec.Struct, forbid_unknown_fields=True, rename={"class_": "
     subclass: str = ""
     transient: bool = False
     confidence: float = 0.8
-    rank: int = OWN_RANK
+    rank: Int32 = OWN_RANK
     match: str | list[str] = []
     unless: str | list[str] = []
     without: str | list[str] = []
     stage: str | list[str] = []
-    exit: int | list[int] = []
-    signal: int | list[int] = []
+    exit: Int32 | list[Int32] = []
+    signal: Int32 | list[Int32] = []
     tool: str | list[str] = []
     examples: list[str | Example] = []
     counterexamples: list[str | Example] = []
@@ -87,10 +87,12 @@ def read_pack(name: str, text: str) -> Pack:
     """
     try:
         entries = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and Python's own for a number of thousands of digits
         raise RuleError(
             f"this is not TOML: {error}", "strings with backslashes are simplest in '''...'''", name
         ) from None
+    except RecursionError:
+        raise RuleError("this is nested too deep", "a rule needs a list of tables at most", name) from None
     return read_entries(name, entries)
 
 

@@ -30,7 +30,7 @@ def decoded(pieces: Iterable[bytes], head: bytes) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     for piece in pieces:
         text = decoder.decode(piece[mark:] if mark else piece)
-        mark = 0
+        mark = max(0, mark - len(piece))
         if text:
             yield text
     if rest := decoder.decode(b"", final=True):

@@ -87,6 +87,7 @@ class _Stream:
         try:
             self._parser.Parse(data, last)
         except ExpatError as error:
+            self._parser.buffer_text = False  # hands over the text before the break, which would be lost
             raise Broken(_sentence(error)) from None
         if self._fed - self._parser.CurrentByteIndex > MAX_TAG_CHARS:
             raise Refused(f"one tag has more than {MAX_TAG_CHARS:,} bytes{self._line()}")

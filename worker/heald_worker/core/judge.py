@@ -11,6 +11,7 @@ at the message, and only where one finds something are its rules asked one by on
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
@@ -62,8 +63,20 @@ def compile_pattern(text: str) -> Pattern:
     """An RE2 pattern that sees single lines: `^` and `$` are a line's ends, nothing matches a line feed.
 
     Raises:
-        BadPattern: RE2 does not take it (it knows no back-references and no look-around).
+        BadPattern: RE2 does not take it (it knows no back-references and no look-around), or it asks for bytes.
     """
+    if _BYTE.search(text):
+        raise BadPattern(r"\C is a byte: it can be a part of a character, or a line feed")
+    compiled = _compiled(text)
+    if r"\Q" in text:  # one that is not ended would swallow whatever follows where patterns are joined
+        _compiled(f"(?:{text})")
+    return compiled
+
+
+_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
+
+
+def _compiled(text: str) -> Pattern:
     try:
         compiled: Pattern = re2.compile(f"(?m){text}", _options())
     except re2.error as error:
@@ -189,7 +202,10 @@ class _ToolFinder:
         self._each = re2.Set.SearchSet(_options())
         for text in (text for tool in tools for text in tool.match):
             self._each.Add(f"(?m){text}")
-        self._each.Compile()
+        try:
+            self._each.Compile()
+        except re2.error as error:
+            raise BadPattern(f"the tools' patterns together: {error}") from None
 
     def spoke(self, text: bytes, names: Sequence[str]) -> bool:
         """Whether one of the named tools wrote a line of it."""
@@ -201,7 +217,9 @@ class _ToolFinder:
         if not found:
             return ""
         first, behind = _line(text, found.span()[0])
-        numbers: list[int] = self._each.Match(text[first:behind])
+        numbers: list[int] | None = self._each.Match(text[first:behind])
+        if numbers is None:  # its automaton has outgrown its memory
+            return next((name for name in self._tools if self.spoke(text[first:behind], [name])), "")
         return self._names[min(numbers)]
 
 
@@ -258,8 +276,10 @@ def _one_of(texts: Sequence[str]) -> Pattern | None:
         return None
     for text in texts:
         compile_pattern(text)  # complains about the pattern that is wrong, not about all of them
-    whole: Pattern = re2.compile("(?m)" + "|".join(map(_scoped, texts)), _options())
-    return whole
+    try:
+        return _compiled("|".join(map(_scoped, texts)))
+    except BadPattern as error:
+        raise BadPattern(f"{len(texts)} patterns together, {texts[0][:60]!r} and others: {error}") from None
 
 
 def _scoped(text: str) -> str:

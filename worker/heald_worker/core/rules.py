@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
-from heald_producer.signals import FailureSignal
+from heald_producer.signals import I32_MAX, I32_MIN, FailureSignal
 from heald_worker.core.taxonomy import Diagnosis, Evidence, FailureClass
+
+Int32 = Annotated[int, msgspec.Meta(ge=I32_MIN, le=I32_MAX)]
+"""What an exit code can be on the wire."""
 
 
 class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -13,7 +18,7 @@ class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     message: str
     stage: str = ""
-    exit_code: int | None = None
+    exit_code: Int32 | None = None
 
     def signal(self) -> FailureSignal:
         """The signal itself."""
