@@ -1,7 +1,7 @@
 """From a raw log of any size to the lines that say why it failed: one pass, in memory that does not grow.
 
 The pass finds the places that may matter (`extract_scan`), by what tools print (`extract_rules`); when the log has
-ended, the lines that say most are chosen among them (`extract_choose`).
+ended, the lines that say most and those that stand for most others are chosen among them (`extract_choose`).
 """
 
 from __future__ import annotations

@@ -1,51 +1,48 @@
-"""Which lines of a log are quoted: those that say most about the failure, with what belongs to them.
+"""Which lines of a log are quoted: first the reasons, then as much as possible of what belongs to them.
 
-Every line gets a value: what it says by itself, or what it is worth beside a line that says something, as the details
-below an error or the lines before the end of a failed command. What is far from such an end, said before, or borne by
-a command that succeeded is worth less. The most valuable lines are quoted as long as there is room.
+People who are asked why a build failed mark whole errors: every message of a compiler, every stack, and the tool's
+last words. Most such lines are there many times over, so that a few stand for hundreds. Therefore
+
+1. the most valuable lines (`extract_values`) get a part of the room, with what is next to them;
+2. then come the lines that stand for most of what went wrong, for each character that they take; near the log's end
+   rather than far from it, as a build goes on after what it tolerates;
+3. what room is left goes to everything else by its value, such as the lines before an error.
 """
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from heald_producer.extract_lines import clean_line, shape
-from heald_producer.extract_rules import MEDIUM, STRONG, Judgement, judge, needles
+from heald_producer.extract_rules import MEDIUM, Judgement, judge, needles
 from heald_producer.extract_scan import LONGEST_LINE, Place
+from heald_producer.extract_values import Line, bodies, distances, values_of
 
 ROOM = 2000
 """Characters of an excerpt."""
 GAP = "[...]"
 """Stands for lines that are not quoted."""
 LONGEST_QUOTE = 240
-"""Characters of a line; a longer one is quoted around its suspicious word."""
+"""Characters of a line; of a longer one its beginning and its end are quoted, or what is around a suspicious word."""
 
 _BREAK = re.compile(rb"(\r\n|\n|\r)")
-_BLOB = re.compile(r"[A-Za-z0-9+/=_-]{48,}")
-_NEAR_END, _END_BONUS = 80, 1.5
-_BORNE = 4.0
-_SAID_BEFORE = 5.0
+_BLOB = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9+/=_-]{48,}")
 _MOST_ALIKE = 3
-_FADING = {"detail": 0.2, "frame": 0.5, "blank": 0.3, "head": 0.3, "boilerplate": 0.3, "chatter": 2.0}
-_NO_CONTEXT = ("boilerplate", "blank", "frame", "chatter", "overwritten")
-_FOREIGN = {"frame": 1.5, "boilerplate": 4.0, "symptom": 4.0, "chatter": 4.0, "overwritten": 9.0}
-"""How much less a line below an error is worth: with each line of a kind that follows, and one of that kind itself."""
-_ENOUGH = 1.0
+_REASONS, _REASON = 500, ("head", "detail", "frame")
+"""Characters for the most valuable lines, and their kinds."""
+_WORTHY, _ENOUGH = MEDIUM, 1.0
+"""What one of them is worth at least, and what any line is."""
 _PER_CHARACTER = 0.01
 """What a character costs: short lines first, among those that say as much."""
-_REACH_DOWN, _REACH_UP, _REACH_END = 30, 8, 20
-
-
-class Line(NamedTuple):
-    """A line that may be quoted: its number from 1, its clean text, and what it says."""
-
-    number: int
-    text: str
-    said: Judgement
-
+_SMALL_GAP = 60
+"""Characters that the lines of a gap may have to be quoted in its place, when there is room left."""
+_HALF_AS_GOOD = 200
+"""So far from the end, a line of what went wrong counts half; only lines that went well add to the distance."""
 
 _OVERWRITTEN = Judgement(0, "overwritten")
 """A frame of a progress bar, of which a person sees the last one only."""
@@ -66,12 +63,14 @@ def choose(places: Sequence[Place], mask: Callable[[str], str]) -> Choice:
         text = mask("\n".join(line.text for line in lines if line.said.kind != "overwritten").strip("\n"))
         if len(text) <= ROOM:
             return _whole(lines, text)
-    values = _values(lines)
-    chosen = _take(lines, values, mask)
-    best = max(chosen, key=lambda index: (bool(lines[index].said.tool), values[index]), default=-1)
+    body = bodies(lines)
+    away = distances(lines, body)
+    values = values_of(lines, away)
+    quotes = _quote(_Quotes(lines, mask), body, away, values)
+    best = max(quotes.texts, key=lambda index: (bool(lines[index].said.tool), values[index]), default=-1)
     tool = lines[best].said.tool if best >= 0 else ""
-    text = mask(_joined(lines, chosen))[:ROOM]  # a secret may be longer than a line, and its mask than the secret
-    return Choice(text, tool, _ranges([lines[index].number for index in sorted(chosen)]))
+    text = mask(quotes.joined())[:ROOM]  # a secret may be longer than a line, and its mask than the secret
+    return Choice(text, tool, _ranges([lines[index].number for index in sorted(quotes.texts)]))
 
 
 def _whole(lines: Sequence[Line], text: str) -> Choice:
@@ -97,134 +96,140 @@ def _read(places: Sequence[Place]) -> list[Line]:
     return [found[number] for number in sorted(found)]
 
 
-def _values(lines: Sequence[Line]) -> list[float]:
-    values = _own_values(lines)
-    own = list(values)
-    for index, line in enumerate(lines):
-        if line.said.score >= MEDIUM and line.said.kind == "head":
-            _lend(lines, values, index, own[index])
-        if line.said.anchor:
-            _lend_up(lines, values, index, 5.0, _REACH_END, 0.3)
-    if max(own, default=0) < STRONG:
-        _lend_up(lines, values, len(lines), 4.0, _REACH_END, 0.15)
-    return values
+def _quote(quotes: _Quotes, body: Sequence[int], away: Sequence[int], values: Sequence[float]) -> _Quotes:
+    lines = quotes.lines
+    by_value = sorted(
+        (index for index in range(len(lines)) if values[index] >= _ENOUGH),
+        key=lambda index: (_PER_CHARACTER * _length(lines[index]) - values[index], index),
+    )
+    for index in by_value:
+        if values[index] >= _WORTHY and lines[index].said.kind in _REASON:
+            quotes.take(index, spare=ROOM - _REASONS)
+    _take_bodies(quotes, body, away)
+    for index in by_value:
+        quotes.take(index)
+    quotes.close_gaps()
+    return quotes
 
 
-def _own_values(lines: Sequence[Line]) -> list[float]:
-    """What each line says by itself, where it stands."""
-    values = [0.0] * len(lines)
-    of_rule, of_shape = Counter[int](), Counter[str]()
-    ends = _distances_to_end(lines)
-    for index, (_, text, said) in enumerate(lines):
-        if said.score <= 0:
-            continue
-        value = (
-            said.score
-            - (0 if said.score >= MEDIUM else 1.5)
-            + _END_BONUS * max(0.0, 1 - abs(ends[index]) / _NEAR_END)
-            - (_BORNE if ends[index] < 0 else 0)
-        )
-        if said.kind == "head":
-            value -= min(2.5, 0.25 * of_rule[said.rule])
-            of_rule[said.rule] += 1
-        alike = shape(text)
-        value -= _SAID_BEFORE if of_shape[alike] else 0
-        of_shape[alike] += 1
-        values[index] = value
-    return values
+def _take_bodies(quotes: _Quotes, body: Sequence[int], away: Sequence[int]) -> None:
+    """Quote what stands for most lines of what went wrong, one after the other, as what is quoted changes that."""
+    lines, wrong = quotes.lines, frozenset(body)
+    texts = Counter(lines[index].text for index in body)
+    shapes = Counter(quotes.form(index) for index in body)
+
+    def rank(index: int) -> tuple[float, int]:
+        text, form = lines[index].text, quotes.form(index)
+        stands_for = 1 + (0 if text in quotes.said else texts[text]) + (0 if form in quotes.alike else shapes[form])
+        near = _HALF_AS_GOOD / (_HALF_AS_GOOD + away[index])
+        return -near * stands_for / max(1, quotes.cost(index)), index
+
+    waiting = [rank(index) for index in body if index not in quotes.texts]
+    heapq.heapify(waiting)
+    while waiting:
+        was, index = heapq.heappop(waiting)
+        now = rank(index)
+        if now[0] > was and waiting and now > waiting[0]:
+            heapq.heappush(waiting, now)
+        elif quotes.take(index, again=True):
+            for beside in wrong.intersection((index - 1, index + 1)):
+                heapq.heappush(waiting, rank(beside))
 
 
-def _distances_to_end(lines: Sequence[Line]) -> list[int]:
-    """How many lines follow until a command fails, or until the log ends; negative where the command succeeded."""
-    distances, end, passed = [0] * len(lines), lines[-1].number + 1 if lines else 0, False
-    for index in range(len(lines) - 1, -1, -1):
-        number, _, said = lines[index]
-        if said.anchor or said.passed:
-            end, passed = number, said.passed
-        distances[index] = -(end - number) - 1 if passed else end - number
-    return distances
+class _Quotes:
+    """What is quoted.
+
+    Attributes:
+        texts: index of a line -> what is quoted of it.
+        said: texts of lines that are quoted.
+        alike: how many lines of a shape are quoted.
+    """
+
+    def __init__(self, lines: Sequence[Line], mask: Callable[[str], str]) -> None:
+        self.lines, self._mask = lines, mask
+        self.texts: dict[int, str] = {}
+        self.said: set[str] = set()
+        self.alike = Counter[str]()
+        self._room = ROOM
+        self._forms: dict[int, str] = {}
+
+    def form(self, index: int) -> str:
+        """The shape of a line."""
+        if index not in self._forms:
+            self._forms[index] = shape(self.lines[index].text)
+        return self._forms[index]
+
+    def cost(self, index: int) -> int:
+        """How many characters a line takes: less where its neighbours are quoted, as then there is no gap."""
+        neighbours = self._is_quoted(index, index - 1) + self._is_quoted(index, index + 1)
+        return _length(self.lines[index]) + 1 + (len(GAP) + 1) * (1 - neighbours)
+
+    def take(self, index: int, spare: int = 0, again: bool = False) -> bool:
+        """Quote a line, if so much room stays spare; one that says what is quoted already only when asked to."""
+        line, cost = self.lines[index], self.cost(index)
+        if index in self.texts or not line.text or _is_hidden(line) or (line.text in self.said and not again):
+            return False
+        if self.alike[self.form(index)] >= _MOST_ALIKE or cost > self._room - spare:
+            return False
+        quote = _cut(self._mask(line.text))
+        cost += len(quote) - _length(line)
+        if cost > self._room - spare:
+            return False
+        self.texts[index] = quote
+        self.said.add(line.text)
+        self.alike[self.form(index)] += 1
+        self._room -= cost
+        return True
+
+    def close_gaps(self) -> None:
+        """Quote what takes little more than the mark of a gap does, such as blank lines."""
+        quoted = sorted(self.texts)
+        for above, below in pairwise(quoted):
+            if self.lines[below].number - self.lines[above].number == below - above > 1:
+                self._close(range(above + 1, below))
+
+    def _close(self, gap: range) -> None:
+        texts = [self._mask(self.lines[index].text) for index in gap]
+        size = sum(len(text) + 1 for text in texts)
+        if size <= min(_SMALL_GAP, self._room + len(GAP) + 1) and not any(_is_hidden(self.lines[n]) for n in gap):
+            self.texts.update(zip(gap, texts, strict=True))
+            self._room -= size - len(GAP) - 1
+
+    def joined(self) -> str:
+        """The excerpt."""
+        parts: list[str] = []
+        for index in sorted(self.texts):
+            if parts and not self._is_quoted(index, index - 1):
+                parts.append(GAP)
+            parts.append(self.texts[index])
+        return "\n".join(parts)
+
+    def _is_quoted(self, index: int, beside: int) -> bool:
+        return beside in self.texts and abs(self.lines[beside].number - self.lines[index].number) == 1
 
 
-def _lend(lines: Sequence[Line], values: list[float], head: int, value: float) -> None:
-    """What belongs to an error is worth something too: more below it than above."""
-    worth = value - 1.2
-    for index in range(head + 1, min(len(lines), head + 1 + _REACH_DOWN)):
-        kind = lines[index].said.kind
-        if lines[index].number != lines[index - 1].number + 1 or lines[index].said.anchor or worth <= 0:
-            break
-        worth -= _FADING.get(kind, 0.6)
-        values[index] = max(values[index], worth - _FOREIGN.get(kind, 0.0))
-    _lend_up(lines, values, head, value - 2.5, _REACH_UP, 0.8)
+def _is_hidden(line: Line) -> bool:
+    """Whether a line is never quoted: a part of a key, or what a progress bar has overwritten."""
+    return line.said.kind == "overwritten" or bool(_BLOB.fullmatch(line.text.strip()))
 
 
-def _lend_up(lines: Sequence[Line], values: list[float], below: int, worth: float, reach: int, less: float) -> None:
-    for index in range(below - 1, max(-1, below - 1 - reach), -1):
-        if index + 1 < len(lines) and lines[index].number != lines[index + 1].number - 1:
-            break
-        if lines[index].said.kind in _NO_CONTEXT:
-            continue
-        worth -= less
-        values[index] = max(values[index], worth)
-
-
-def _take(lines: Sequence[Line], values: Sequence[float], mask: Callable[[str], str]) -> dict[int, str]:
-    """Index -> what is quoted of that line, the most valuable first, as long as there is room."""
-    chosen: dict[int, str] = {}
-    alike = Counter[str]()
-    texts = set[str]()
-    room = ROOM
-    for index in sorted(
-        range(len(lines)), key=lambda index: (_PER_CHARACTER * _room_of(lines[index]) - values[index], index)
-    ):
-        text = lines[index].text
-        if room < 8:
-            break
-        if values[index] < _ENOUGH or not text or _BLOB.fullmatch(text.strip()) or text in texts:
-            continue
-        form = shape(text)
-        if alike[form] >= _MOST_ALIKE:
-            continue
-        quote = _cut(mask(text))
-        cost = len(quote) + 1 + (0 if _beside(lines, chosen, index) else len(GAP) + 1)
-        if cost <= room:
-            chosen[index] = quote
-            room -= cost
-            alike[form] += 1
-            texts.add(text)
-    return chosen
-
-
-def _room_of(line: Line) -> int:
+def _length(line: Line) -> int:
     return min(len(line.text), LONGEST_QUOTE)
 
 
-def _beside(lines: Sequence[Line], chosen: dict[int, str], index: int) -> bool:
-    number = lines[index].number
-    return any(near in chosen and abs(lines[near].number - number) == 1 for near in (index - 1, index + 1))
-
-
 def _cut(text: str) -> str:
-    """A line that is not too long, with its first suspicious word."""
+    """A line that is not too long: its beginning and its end, where causes are named last, unless that would leave
+    out its first suspicious word."""
     if len(text) <= LONGEST_QUOTE:
         return text
     raw = text.encode()
     word = needles()[0].search(raw)
     at = len(raw[: word.start()].decode("utf-8", "ignore")) if word else 0
-    if at < LONGEST_QUOTE * 3 // 4:
-        return text[: LONGEST_QUOTE - 1] + "…"
+    if at < LONGEST_QUOTE // 2:
+        end = LONGEST_QUOTE // 3
+        return text[: LONGEST_QUOTE - end - 1] + "…" + text[-end:]
     start = at - LONGEST_QUOTE // 3
     return "…" + text[start : start + LONGEST_QUOTE - 2] + ("…" if start + LONGEST_QUOTE - 2 < len(text) else "")
-
-
-def _joined(lines: Sequence[Line], chosen: dict[int, str]) -> str:
-    parts: list[str] = []
-    last = 0
-    for index in sorted(chosen):
-        if parts and lines[index].number != last + 1:
-            parts.append(GAP)
-        parts.append(chosen[index])
-        last = lines[index].number
-    return "\n".join(parts)
 
 
 def _ranges(numbers: Sequence[int]) -> tuple[tuple[int, int], ...]:

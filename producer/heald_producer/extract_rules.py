@@ -19,7 +19,8 @@ LONGEST_READ = 2000
 HEADS: tuple[tuple[float, str, str], ...] = (
     # Compilers and linkers
     (9, "javac", r"\.(?:java|kt|scala|groovy):\[?\d+(?:[,:]\d+)?\]?:? ?(?:error|e):"),
-    (9, "maven", r"^(?:\[ERROR\] )?\S+\.(?:java|kt|scala|groovy):(?:\[\d+(?:,\d+)?\]|\d+: \S)"),
+    (9, "maven", r"^\[ERROR\] \S+\.(?:java|kt|scala|groovy):(?:\[\d+(?:,\d+)?\]|\d+: \S)"),
+    (7.5, "maven", r"^\S+\.(?:java|kt|scala|groovy):(?:\[\d+(?:,\d+)?\]|\d+: \S)"),
     (9, "kotlinc", r"^e: (?:file://)?\S+\.kts?:"),
     (9, "scalac", r"^\[error\] \S+\.scala:\d+"),
     (9, "gcc", r"\.(?:[chmS]|cc|cpp|cxx|hh|hpp|mm|f90|cu|inc):\d+(?::\d+)?: (?:fatal |internal compiler )?error:"),
@@ -333,6 +334,7 @@ HARMLESS = (
     r"^\s*(?:\$|\+|\+\+|>|%|#) \S|^\s*(?:echo|export|if|then|else|elif|fi|exit|set|source|env|declare|local|return|try|catch|def|function|import|from|var|let|const)\b",
     r"(?i)\b(?:retry|retrying|will retry|attempt \d+|trying again|falling back|ignored?|ignoring|skipping|skipped|expected failure|allowed to fail|non-fatal|deprecat\w*|suppress\w*|recovered|harmless|handled)\b",
     r"^(?:\[?(?:WARN(?:ING)?|warn(?:ing)?|Warning)\]?\b)|\S:\d+(?::\d+)?: (?:warning|note|remark|info):|^npm WARN|^npm warn",
+    r"is internal proprietary API|\[(?:deprecation|unchecked|removal|rawtypes|serial|cast)\]|has been deprecated|uses (?:or overrides a deprecated|unchecked)",
     r"(?i)\b(?:fix(?:es|ed)?|add(?:s|ed)?|improve[sd]?|handle[sd]?|merge[sd]?|catch(?:es)?) .{0,40}\b(?:error|fail|exception)",
 )
 """Lines that talk of errors and are none: at most `WEAK`, unless a rule of 8 or more fits."""
@@ -386,7 +388,7 @@ DETAILS = (
 
 FRAMES = (
     r"^(?:\[\w+\] )?\s*(?:\[ERROR\]\s+)?at .*[(:].*\)?$|^\s*at \S+$|^\s*\.\.\. \d+ (?:more|common frames)",
-    r"^\s+File \".*\", line \d+|^\s*#\d+ +(?:0x[0-9a-f]+ )?(?:in )?\S|^\s*# \S+:\d+:in |^\s+(?:from )?\S+:\d+:in |^\s*\d+: +(?:0x[0-9a-f]+ - )?\S+::|^\s+at \S+:\d+|^\t\S+\.go:\d+ \+0x|^goroutine \d+|^\s+\S+\(.*\) \S+\.exs?:\d+",
+    r"^\s+File \".*\", line \d+|^\s*#\d+ +(?:0x[0-9a-f]+ )?(?:in )?\S|^\s*# \S+:\d+:in |^\s+(?:from )?\S+:\d+:in |^\s*\d+: +(?:0x[0-9a-f]+ - )?\S+::|^\s+at \S+:\d+|^\t\S+\.go:\d+ \+0x|^goroutine \d+|^[\w./-]+\.[\w.()*\[\]{}]+\((?:\.{3}|[{}\[\]0-9a-fx?, .]*)\)$|^created by \S+|^\s+\S+\(.*\) \S+\.exs?:\d+",
 )
 """Frames of a stack."""
 

@@ -138,6 +138,83 @@ def test_errors_of_a_command_that_succeeded_come_last() -> None:
     assert "fatal: no tag" not in text
 
 
+# What stands for most of a failure
+
+
+def stack(number: int) -> list[str]:
+    """An error of its own, with a stack that others have too."""
+    below = [f"\tat shop.frames.Layer{chr(65 + n)}.call(Layer{chr(65 + n)}.java:{n})" for n in range(20)]
+    return [f"shop.StuckException: drawer {chr(97 + number % 26) * 3} is stuck", *below]
+
+
+def share_of(lines: list[str], text: str) -> float:
+    """Which share of some lines, repetitions included, stands in a text."""
+    quoted = set(text.splitlines())
+    return sum(line in quoted for line in lines) / len(lines)
+
+
+def test_frames_that_many_stacks_share_are_quoted_rather_than_a_few_of_one() -> None:
+    many = [line for number in range(20) for line in stack(number)]
+    own = [f"\tat shop.once.Only{chr(65 + n)}.run(Only{chr(65 + n)}.java:9)" for n in range(26)]
+    text = excerpt_of("\n".join([*well(500), "shop.OtherError: alone", *own, *many, "exit status 1"])).text
+    assert "shop.OtherError: alone" in text
+    assert share_of(many, text) > 0.8 > share_of(own, text)
+
+
+def test_reasons_have_room_beside_any_number_of_stacks() -> None:
+    many = [line for number in range(200) for line in stack(number)]
+    reasons = ["ld: cannot find -ldrawer", "E: Unable to locate package till", "fatal: early EOF"]
+    text = excerpt_of("\n".join([*reasons, *well(300), *many])).text
+    assert [reason for reason in reasons if reason not in text] == []
+
+
+HELP = (
+    "[ERROR] To see the full stack trace of the errors, re-run Maven with the -e switch.",
+    "[ERROR] Re-run Maven using the -X switch to enable full debug logging.",
+    "[ERROR] ",
+    "[ERROR] [Help 1] http://cwiki.apache.org/confluence/display/MAVEN/MojoFailureException",
+)
+
+
+def test_what_was_tolerated_long_ago_gets_less_room_than_what_the_log_ends_with() -> None:
+    old = [line for number in range(9) for line in stack(number)]
+    last = ["[ERROR] Failed to execute goal shop:till: it failed -> [Help 1]", "[ERROR] ", *HELP]
+    text = excerpt_of("\n".join([*old, *well(2000), *last])).text
+    assert share_of([line.rstrip() for line in last], text) == 1
+
+
+def test_an_error_of_many_lines_is_quoted_whole_when_there_is_room() -> None:
+    block = ["npm error code ERESOLVE", *[f"npm error   peer till-{chr(97 + n)} wants a drawer" for n in range(26)]]
+    assert share_of(block, excerpt_of("\n".join([*well(900), *block, *well(900)])).text) == 1
+
+
+def test_a_gap_of_a_few_characters_is_closed() -> None:
+    log = ["E   assert 1 == 2", "", "x.py:3: AssertionError"]
+    assert "\n".join(log) in excerpt_of("\n".join([*well(900), *log, *well(900)])).text
+
+
+def test_nothing_that_is_overwritten_or_a_part_of_a_key_closes_a_gap() -> None:
+    log = "error: one\n" + "5%\r10%\r" + "error: two\n" + "Qk" * 25 + "\nerror: three\n"
+    text = excerpt_of("fine\n" * 900 + log + "fine\n" * 900).text
+    assert f"error: one\n{GAP}\nerror: two\n{GAP}\nerror: three" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("github.com/acme/till.(*Ledger).Balance(0x0)", "frame"),
+        ("testing.tRunner(0xc0001b4820, 0x6b2c18)", "frame"),
+        ("created by testing.(*T).Run in goroutine 1", "frame"),
+        ("panic({0x6421e0?, 0x8f3b10?})", ""),
+        ("/till/Cart.java:[12,8] cannot find symbol", "head"),
+        ("/till/Cart.java:[12,8] Unsafe is internal proprietary API and may be removed in a future release", ""),
+        ("/till/Cart.java:[12,8] [deprecation] add(int) in Cart has been deprecated", ""),
+    ],
+)
+def test_frames_of_go_and_warnings_of_javac_are_no_reasons(line: str, kind: str) -> None:
+    assert judge(line).kind == kind
+
+
 # Behind any CI's decorations
 
 
@@ -193,7 +270,7 @@ def test_of_a_progress_bar_only_its_last_frame_is_quoted() -> None:
 def test_a_carriage_return_ends_a_line_as_it_does_for_editors() -> None:
     log = "a\rb\r\nc\n\r\nFATAL: d\n"
     assert log.splitlines()[4:] == ["FATAL: d"]
-    assert excerpt_of("x\n" * 3000 + log).lines[-1] == (3005, 3005)
+    assert excerpt_of("x\n" * 3000 + log).lines[-1][-1] == 3005
 
 
 # Long lines
@@ -204,6 +281,14 @@ def test_a_long_line_is_quoted_around_what_it_says() -> None:
     text = excerpt_of(log).text
     assert "error: the drawer is stuck" in text
     assert max(map(len, text.splitlines())) <= LONGEST_QUOTE
+
+
+def test_of_a_line_that_is_too_long_beginning_and_end_are_quoted_as_the_cause_is_told_last() -> None:
+    line = "[ERROR] Failed to execute goal shop:till: " + "Could not collect; " * 30 + "No space left on device"
+    text = excerpt_of("fine\n" * 900 + line + "\n" + "fine\n" * 900).text
+    assert text.startswith("[ERROR] Failed to execute goal shop:till: ")
+    assert "…" in text
+    assert "Could not collect; No space left on device" in text
 
 
 @pytest.mark.parametrize("place", [100, LONGEST_LINE, BLOCK - 40, BLOCK + 5, 3 * BLOCK])
