@@ -37,8 +37,8 @@ _REASONS, _REASON = 500, ("head", "detail", "frame")
 """Characters for the most valuable lines, and their kinds."""
 _WORTHY, _ENOUGH = MEDIUM, 1.0
 """What one of them is worth at least, and what any line is."""
-_PER_CHARACTER = 0.01
-"""What a character costs: short lines first, among those that say as much."""
+_PER_CHARACTER = 0.005
+"""What a character costs: short lines first, among those that say nearly as much; some causes are told at length."""
 _SMALL_GAP = 60
 """Characters that the lines of a gap may have to be quoted in its place, when there is room left."""
 _HALF_AS_GOOD = 200
