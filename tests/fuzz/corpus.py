@@ -112,7 +112,7 @@ def secrets() -> Iterator[bytes]:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.strip("\n").replace("\n", "¦").split("¦"))
+    return tuple(word for line in text.split("\n") for word in line.split("¦") if word)
 
 
 _XML = r"""
@@ -123,7 +123,7 @@ _RECORD = r"""
 "action"¦"rationale"¦"final_failure"¦"evaluated_at"¦"recovered"¦"retry"¦null¦NaN¦-0¦1e5¦\ud83d\ude00¦\ud800¦[[[[
 """
 WORDS = {
-    "extraction": _words("error: ¦FAILED¦panic: ¦\r\n¦\x1b[31m¦Traceback¦make: *** [all] Error 1"),
+    "extraction": ("error: ", "FAILED", "panic: ", "\r\n", "\x1b[31m", "Traceback", "make: *** [all] Error 1"),
     "junit": _words(rf"""{_XML}
 <testsuites¦<testsuite¦<testcase¦<failure¦<error¦<skipped¦<rerunFailure¦<flakyError¦<system-out¦<stackTrace
  classname=¦ type=¦ file=¦ line=¦ tests=¦ status=¦ failures=¦ errors=¦ disabled=
@@ -147,7 +147,7 @@ not ok ¦ok ¦1..¦Bail out!¦ # SKIP¦ # TODO¦  ---¦  ...¦    ¦TAP version 
 "type"¦"testStart"¦"testDone"¦"error"¦"print"¦"group"¦"suite"¦"testID"¦"result"¦"skipped"¦"hidden"¦"isFailure"
 "stackTrace"¦"done"¦"success"¦"message"¦true
 """),
-    "diagnosis": _words("error: ¦expected¦\r\n¦\x1b[31m¦##[error]¦::error::¦2026-01-31T12:00:00Z ¦Killed"),
+    "diagnosis": ("error: ", "expected", "\r\n", "\x1b[31m", "##[error]", "::error::", "2026-01-31T12:00:00Z "),
     "wire": _words(r"""
 "v":¦"run_id":¦"signal":¦"stage":¦"message":¦"exit_code":¦"flaky_hint":¦"policy":¦"context":¦"reported_at":
 "parent_run":¦"url":¦\ud800¦\u0000¦-0¦1e400¦[[[[

@@ -23,7 +23,7 @@ from heald_producer.reports.detect import HEAD_BYTES, NotAReport, read_report
 from heald_producer.reports.message import MAX_MESSAGE_CHARS, message_of
 from heald_producer.reports.results import ReportSummary, Results
 from heald_producer.shapes import MASK
-from heald_producer.signals import FailureReport, FailureSignal
+from heald_producer.signals import MAX_MESSAGE_BYTES, FailureReport, FailureSignal
 from heald_producer.wire import PoisonReport, decode_report, encode_report
 from heald_worker.artifact_reading import DIGEST_FILE, LOG_FILE, ArtifactError, read_recovery_artifact, verify_artifact
 from heald_worker.core.judge import plain
@@ -35,7 +35,7 @@ from heald_worker.rulebook import RuleError, load, shipped_rulebook
 EXCERPT_CHARS = 2_000
 POISON = {"too_large", "not_utf8", "not_json", "wrong_shape", "unknown_version", "invalid_run_id"}
 _RULE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-_OFTEN = 250
+_OFTEN = 253
 
 
 # Inputs: the first byte says how they are cut, and now and then that they are said over and over
@@ -87,7 +87,7 @@ def _excerpt(pieces: Iterable[bytes]) -> Excerpt:
 
 def report(data: bytes) -> None:
     """A report of any bytes is one summary, the same however it is cut, and one bounded message."""
-    document = stretched(data, 200_000)
+    document = stretched(data, HEAD_BYTES + 5_000)
     told = _told([document], document)
     assert _comparable(_told(_pieces(document, data[:1]), document)) == _comparable(told)
     assert min(told.tests, told.failed, told.flaky, told.skipped, told.errors) >= 0
@@ -118,7 +118,7 @@ def diagnosis(data: bytes) -> None:
     """Any stage, exit code and message has a verdict, and its evidence stands in the line that it names."""
     stage, _, rest = data[1:].partition(b"\n")
     exit_code = int.from_bytes(data[:1], "big", signed=True)
-    signal = FailureSignal(_text(stage), _text(stretched(data[:1] + rest, 100_000)), exit_code or None)
+    signal = FailureSignal(_text(stage), _text(stretched(data[:1] + rest, MAX_MESSAGE_BYTES)), exit_code or None)
     verdict = shipped_rulebook().diagnose(signal)
     _check_evidence(signal, verdict)
     if len(signal.message) <= 1_000:  # the whole story asks every rule

@@ -22,6 +22,7 @@ def seeds_of(name: str) -> list[bytes]:
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_target_keeps_its_promises_for_its_seeds(name: str) -> None:
     assert seeds_of(name)
+    assert all(WORDS[name])
     for seed in seeds_of(name):
         assert len(seed) <= TARGETS[name].longest
         TARGETS[name].run(seed)
