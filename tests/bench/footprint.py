@@ -57,7 +57,7 @@ def _service(lab: Lab) -> Service:
 
 
 def _open(service: Service) -> None:
-    while take_in(service, new_token()):
+    while take_in(service, new_token()).reports:
         pass
 
 

@@ -85,7 +85,7 @@ def _looks(lab: Lab, first: int) -> tuple[float, float]:
     service = Service(lab.client, Settings(artifacts=lab.artifacts), "bench")
     push_many(reports(PUSH_AT_ONCE, first), connection=lab.client)
     begun = time.perf_counter()
-    while take_in(service, new_token()):
+    while take_in(service, new_token()).reports:
         pass
     intake = PUSH_AT_ONCE / (time.perf_counter() - begun)
     listing = sorted(_seconds(lambda: _list(lab)) for _ in range(LOOKS))[LOOKS // 2]

@@ -33,7 +33,7 @@ def measure(lab: Lab) -> list[Row]:
 
 
 def _take_all_in(service: Service) -> None:
-    while take_in(service, new_token()):
+    while take_in(service, new_token()).reports:
         pass
 
 

@@ -19,7 +19,7 @@ from chaos.points import BY_ROLE
 from heald_worker import keys, queues
 from heald_worker.artifacts import write_recovery_artifact
 from heald_worker.core.recovery import log_of
-from heald_worker.ledger import decode_run
+from heald_worker.states import decode_run
 from support.cutting import CuttingProxy
 from support.verbs import children_of, environment, heald
 
@@ -436,7 +436,8 @@ class Upgrade(Fault):
             state = state[:-1] + ',"format":99}'
         storm.pushed[run] = Part(run, "default", None)
         if old["phase"] == "settling":  # it had been written by then
-            write_recovery_artifact(log_of(decode_run(run, 1, state.encode()).recovery), storm.folder / "artifacts")
+            settling = decode_run(run, 1, state.encode(), None).recovery
+            write_recovery_artifact(log_of(settling), storm.folder / "artifacts")
         with storm.conn.pipeline() as pipe:
             for kind, version, facts in old["events"]:
                 pipe.xadd(keys.EVENTS, {"run": run, "kind": kind, "version": version, "facts": facts})

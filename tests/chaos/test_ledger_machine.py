@@ -28,12 +28,15 @@ from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending
 from heald_worker.intake import new_token, take_in
-from heald_worker.ledger import Held, UnreadableRun, encode_facts
+from heald_worker.ledger import Held, encode_facts
+from heald_worker.moves import InHand
 from heald_worker.notices import Delivery
 from heald_worker.playbook import CommandNotice, CommandRepair, RecordRepair
+from heald_worker.queues import Hand
 from heald_worker.records import canonical_bytes, decode_log
 from heald_worker.repairs import RepairOrder, RepairReport
 from heald_worker.service import Service
+from heald_worker.states import UnreadableRun
 from support.service import settings
 
 EXAMPLES = int(os.environ.get("HEALD_CHAOS_EXAMPLES", "20"))
@@ -76,6 +79,7 @@ class Plan:
 PLANS = st.tuples(st.integers(1, 5), st.sampled_from(["nothing", "dies before", "dies after", "asks again"]))
 CALM = (0, "nothing")
 WORKERS = st.integers(0, 1)
+HAND = Hand("a-worker", "e")
 
 
 class Machine(RuleBasedStateMachine):
@@ -96,6 +100,7 @@ class Machine(RuleBasedStateMachine):
         self.commits: dict[tuple[str, int], bytes] = {}
         self.seen: dict[str, int] = {}
         self.looked, self.looked_at = 0, dict[str, int]()
+        self.in_hand: dict[int, list[InHand]] = {}
 
     def _worker(self, number: int) -> Service:
         notices = {Ending.ESCALATED: CommandNotice(("scripted",))}
@@ -121,6 +126,7 @@ class Machine(RuleBasedStateMachine):
             return work(self.workers[worker])
         except Crash:
             self.workers[worker] = self._worker(worker)
+            self.in_hand.pop(worker, None)
         except (redis.ResponseError, UnreadableRun):
             pass  # it says so, and goes on
         finally:
@@ -136,6 +142,19 @@ class Machine(RuleBasedStateMachine):
     @rule(worker=WORKERS, plan=PLANS)
     def intake(self, worker: int, plan: tuple[int, str]) -> None:
         self.act(worker, plan, lambda service: take_in(service, new_token()))
+
+    @rule(worker=WORKERS, plan=PLANS)
+    def intake_in_hand(self, worker: int, plan: tuple[int, str]) -> None:
+        """An intake that goes on with its runs itself, while others get at them."""
+        taken = self.act(worker, plan, lambda service: take_in(service, new_token(), HAND))
+        if taken:
+            self.in_hand.setdefault(worker, []).extend(taken.in_hand)
+
+    @rule(worker=WORKERS, plan=PLANS, hand=st.sampled_from([HAND, HAND, None]))
+    def go_on(self, worker: int, plan: tuple[int, str], hand: Hand | None) -> None:
+        """One more step with what a worker has in hand; without a hand it lets go of it."""
+        if runs := self.in_hand.pop(worker, []):
+            self.in_hand[worker] = self.act(worker, plan, lambda s: decisions.go_on(s, runs, hand)) or []
 
     @rule(worker=WORKERS, plan=PLANS, queue=st.sampled_from(queues.QUEUES), doubled=st.booleans())
     def work_off(self, worker: int, plan: tuple[int, str], queue: str, doubled: bool) -> None:

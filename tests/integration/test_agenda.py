@@ -17,8 +17,10 @@ from heald_worker.config import Limits, Timing
 from heald_worker.control import RUNS_PER_NUDGE
 from heald_worker.core.recovery import Ending
 from heald_worker.intake import new_token
+from heald_worker.ledger import Held
 from heald_worker.playbook import CommandNotice, CommandRepair
 from heald_worker.repairing import claim
+from heald_worker.states import STATE_FORMAT, encode_opened
 from support.service import House, report, settings
 
 WAITING = CommandRepair(("/bin/true",))
@@ -147,7 +149,7 @@ def test_what_a_killed_control_process_had_in_hand_is_due_within_the_lease(
     for _ in range(9):  # it had waited long before
         all_due(it)
         pass_of(it)
-    _, [taken] = it.control._take(queue, 10)
+    [taken] = it.control._take(queue, 10)
     assert taken.run_id == "run-1"
     assert due_in(it, "run-1") <= it.service.settings.timing.lease
     all_due(it)
@@ -296,34 +298,42 @@ def state_of(it: House, run_id: str) -> dict[str, Any]:
     return msgspec.json.decode(it.conn.hget(keys.run(run_id), "s"), type=dict[str, Any])
 
 
-def test_a_state_of_the_first_format_is_read_and_written_in_this_one(it: House) -> None:
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_state_of_an_older_format_is_read_and_written_in_this_one(it: House, number: int) -> None:
     [run_id] = waiting_runs(it, 1)
-    old = state_of(it, run_id)
-    del old["format"]
-    for added in ("max_transient_retries", "transient_retries_used"):
-        old["recovery"].pop(added, None)
+    _, [held] = it.service.ledger.load([run_id])
+    assert isinstance(held, Held)
+    old = msgspec.json.decode(encode_opened(held.run), type=dict[str, Any]) | {"format": number}
+    if number == 1:
+        del old["format"]
+        del old["recovery"]["max_transient_retries"]
     it.conn.hset(keys.run(run_id), "s", msgspec.json.encode(old))
+    it.conn.hdel(keys.run(run_id), "i")
     assert claim(it.service, run_id, int(it.conn.hget(keys.run(run_id), "v"))) is not None
-    assert state_of(it, run_id)["format"] == 2
+    assert state_of(it, run_id)["format"] == STATE_FORMAT
+    _, [claimed] = it.service.ledger.load([run_id])
+    assert isinstance(claimed, Held)
+    assert claimed.run.recovery.initial_failure == held.run.recovery.initial_failure
+    assert claimed.run.context == held.run.context
     all_due(it)
     it.settle()
     assert it.log(run_id).outcome == "recovered"
 
 
-@pytest.mark.parametrize("shape", [{}, {"recovery": "of another shape"}], ids=["same shape", "another shape"])
+@pytest.mark.parametrize("shape", [{}, {"decisions": "of another shape"}], ids=["same shape", "another shape"])
 def test_a_newer_format_is_parked_and_goes_on_after_the_upgrade(
     it: House, monkeypatch: pytest.MonkeyPatch, shape: dict[str, Any]
 ) -> None:
     [run_id] = waiting_runs(it, 1)
     state = state_of(it, run_id)
-    it.conn.hset(keys.run(run_id), "s", msgspec.json.encode(state | {"format": 3} | shape))
+    it.conn.hset(keys.run(run_id), "s", msgspec.json.encode(state | {"format": STATE_FORMAT + 1} | shape))
     it.conn.delete(REPAIRS)
     for _ in range(TRIES_BEFORE_PARKING):
         all_due(it)
         pass_of(it)
-    assert it.conn.hget(keys.PARKED, run_id) == b"its state has format 3, this heald reads up to 2"
-    monkeypatch.setattr("heald_worker.ledger.STATE_FORMAT", 3)
-    it.conn.hset(keys.run(run_id), "s", msgspec.json.encode(state | {"format": 3}))  # what the newer heald can read
+    assert it.conn.hget(keys.PARKED, run_id) == b"its state has format 4, this heald reads up to 3"
+    monkeypatch.setattr("heald_worker.states.STATE_FORMAT", STATE_FORMAT + 1)
+    it.conn.hset(keys.run(run_id), "s", msgspec.json.encode(state | {"format": STATE_FORMAT + 1}))  # readable now
     it.service.ledger.scripts["unpark"](
         keys=[keys.run(run_id), keys.AGENDA, keys.PARKED, keys.EVENTS], args=[run_id, "{}", 1000]
     )

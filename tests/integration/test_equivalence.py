@@ -16,10 +16,10 @@ from heald_producer.wire import encode_report
 from heald_worker import execute_recovery_loop, keys
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.policy import RecoveryPolicy
-from heald_worker.playbook import PythonRepair
+from heald_worker.playbook import PythonRepair, RecordRepair, Repair
 from heald_worker.records import canonical_bytes, decode_log
 from support import scripted
-from support.service import ACTIONS, House, settings
+from support.service import House, settings
 
 STAGES = st.sampled_from(["test", "build", "runtime", "integration", "deploy", "Compile-Tests", "ünit TEST", "x"])
 WORDS = ["assertion failed", "panic: boom", "handshake refused", "linker error", "", '"\\\n\t\x1b', "naïve 🚑"]
@@ -47,15 +47,27 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("recording", [False, True], ids=["repairs by jobs", "repairs in hand"])
+@pytest.mark.parametrize("turn", [0, 60], ids=["by queues", "in one go"])
 @given(signal=SIGNALS, policy=POLICIES, script=st.lists(RESULTS, max_size=6))
-@profile(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@profile(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_service_writes_the_log_that_the_loop_returns(
-    conn: redis.Redis, folder: Path, signal: FailureSignal, policy: RecoveryPolicy, script: list[RecoveryAttemptResult]
+    conn: redis.Redis,
+    folder: Path,
+    turn: float,
+    recording: bool,
+    signal: FailureSignal,
+    policy: RecoveryPolicy,
+    script: list[RecoveryAttemptResult],
 ) -> None:
     run_id = f"run-{next(_numbers)}"
+    repair: Repair = PythonRepair("support.scripted:repair")
+    if recording:  # its result depends on the attempt alone
+        from_attempt = next((n for n, result in enumerate(script, 1) if result.success), len(script) + 1)
+        script = [RecoveryAttemptResult(n >= from_attempt) for n in range(1, 7)]
+        repair = RecordRepair(succeed_from=from_attempt)
     scripted.SCRIPTS[run_id] = script
-    repairs = dict.fromkeys(ACTIONS, PythonRepair("support.scripted:repair"))
-    house = House(conn, settings(folder, repairs=repairs, policy=policy))
+    house = House(conn, settings(folder, repair, policy=policy), turn_seconds=turn)
     conn.rpush(keys.INBOX, encode_report(FailureReport(run_id=run_id, signal=signal)))
     house.settle()
     house.close()

@@ -248,7 +248,7 @@ def test_an_intake_commit_repeated_after_a_lost_reply_changes_nothing(house: Mak
         return calls[0]
 
     it.service.ledger.scripts["intake_commit"] = twice  # type: ignore[assignment]
-    assert intake.take_in(it.service, "t1") == 1
+    assert intake.take_in(it.service, "t1").reports == 1
     assert calls == [b"accepted", b"gone"]
     it.settle()
     assert it.events("run-1").count("accepted") == 1

@@ -58,12 +58,16 @@ def report(run_id: str, stage: str = "test", message: str = "t red", **more: Any
 
 
 class House:
-    """A service under test."""
+    """A service under test.
 
-    def __init__(self, conn: redis.Redis, chosen: Settings, name: str = "test-worker") -> None:
+    Args:
+        turn_seconds: with 0 each step goes through its queue; else the service goes on with what it has in hand.
+    """
+
+    def __init__(self, conn: redis.Redis, chosen: Settings, name: str = "test-worker", turn_seconds: float = 0) -> None:
         self.conn = conn
         self.service = Service(conn, chosen, name)
-        self.control = Control(self.service, turn_seconds=0)
+        self.control = Control(self.service, turn_seconds=turn_seconds)
         jobs.bind(self.service)
 
     def push(self, *reports: bytes) -> None:

@@ -13,10 +13,11 @@ import redis
 from heald_worker import keys
 from heald_worker.core.instant import Instant
 from heald_worker.core.recovery import NoticeEnded, Phase, RepairLost, advance
-from heald_worker.ledger import Due, Finished, Held, Move, UnreadableRun
+from heald_worker.ledger import Due, Finished, Held, Move
 from heald_worker.moves import job_for, move_for, spent_job
 from heald_worker.packing import Job
 from heald_worker.service import Service, log, milliseconds
+from heald_worker.states import UnreadableRun
 
 AGENDA_BATCH = 256
 TRIES_BEFORE_PARKING = 4

@@ -17,11 +17,12 @@ import redis
 
 from heald_worker import corrections, decisions, keys, queues
 from heald_worker.agenda import tend
-from heald_worker.core.instant import Instant
 from heald_worker.decisions import Nudged
 from heald_worker.intake import new_token, take_in
+from heald_worker.moves import InHand
 from heald_worker.notifying import notify
-from heald_worker.packing import unpack
+from heald_worker.packing import MARK_LIFE, unpack
+from heald_worker.queues import Hand
 from heald_worker.service import Service, log, rq_time
 
 BATCH = 256
@@ -34,8 +35,6 @@ JANITOR_BUSY, JANITOR_IDLE = 0.5, 10.0
 """Seconds until the janitor's next round: after a turn that did something, and at most."""
 BELL_WAIT = 60
 """Seconds a listener blocks in the server before it asks again."""
-MARK_LIFE = 60
-"""Seconds after which RQ's tools no longer take a job for one in hand, when its worker was killed."""
 RUNS_PER_NUDGE = 2
 """Open runs and batches, for each open nudge that is allowed, above which intake pauses: what waits for a disk or for
 time has no nudge."""
@@ -159,24 +158,40 @@ class Control:
         """One batch after another of what lies ready, until nothing does or the time is over."""
         busy = False
         with self.service.thinking.alone():
-            while self._next_batch(backlog or self.backlog()):
+            while self._next_batch(backlog or self.backlog(), until):
                 busy, backlog = True, None
                 if time.monotonic() >= until:
                     break
         return busy
 
-    def _next_batch(self, backlog: Backlog) -> bool:
+    def _next_batch(self, backlog: Backlog, until: float) -> bool:
         """One batch; what was begun goes before what is new."""
         return (
-            self._work_off(queues.RECORD, backlog.record, BATCH)
-            or self._work_off(queues.DECIDE, backlog.decide, BATCH)
-            or self._take_in(backlog)
+            self._work_off(queues.RECORD, backlog.record, BATCH, until)
+            or self._work_off(queues.DECIDE, backlog.decide, BATCH, until)
+            or self._take_in(backlog, until)
         )
 
-    def _take_in(self, backlog: Backlog) -> bool:
+    def _take_in(self, backlog: Backlog, until: float = 0.0) -> bool:
         if not backlog.inbox or not self._has_room(backlog):
             return False
-        return take_in(self.service, new_token()) > 0
+        taken = take_in(self.service, new_token(), self._hand(until))
+        self._go_on(taken.in_hand, until)
+        return taken.reports > 0
+
+    def _hand(self, until: float) -> Hand | None:
+        """This process, as long as it goes on with its own runs: what it holds is not for others to take."""
+        return Hand(self.service.name, os.urandom(6).hex()) if time.monotonic() < until else None
+
+    def _go_on(self, runs: list[InHand], until: float) -> None:
+        """Bring runs on, step by step, until they wait for something else or the time is over."""
+        while runs:
+            self._count(len(runs))
+            runs = decisions.go_on(self.service, runs, self._hand(until))
+
+    def _count(self, jobs: int) -> None:
+        with self._counting:
+            self.jobs_done += jobs
 
     def _has_room(self, backlog: Backlog) -> bool:
         """Whether more runs are to be opened: what was begun goes first, and the inbox is the place to wait."""
@@ -190,21 +205,20 @@ class Control:
         self._janitor_due = time.monotonic() + (JANITOR_IDLE if wait < 0 else min(JANITOR_IDLE, wait / 1000))
         return wait == 0
 
-    def _work_off(self, queue: str, waiting: int, most: int) -> bool:
+    def _work_off(self, queue: str, waiting: int, most: int, until: float = 0.0) -> bool:
         if waiting == 0 or most <= 0:
             return False
-        now, nudges = self._take(queue, most)
+        nudges = self._take(queue, most)
         if not nudges:
             return False
+        self._count(len(nudges))
         if queue == queues.DECIDE:
-            decisions.decide(self.service, nudges, now)
+            self._go_on(decisions.decide(self.service, nudges, self._hand(until)), until)
         elif queue == queues.RECORD:
-            decisions.record(self.service, nudges, now)
+            self._go_on(decisions.record(self.service, nudges, self._hand(until)), until)
         else:
             for nudge in nudges:
                 self._tell(nudge)
-        with self._counting:
-            self.jobs_done += len(nudges)
         return True
 
     def _tell(self, nudge: Nudged) -> None:
@@ -212,8 +226,8 @@ class Control:
         telling.add_done_callback(lambda _: self._wake())
         self._telling.add(telling)
 
-    def _take(self, queue: str, most: int) -> tuple[Instant, list[Nudged]]:
-        """Jobs off a queue, and the server's time."""
+    def _take(self, queue: str, most: int) -> list[Nudged]:
+        """Jobs off a queue, marked as started."""
         execution = os.urandom(6).hex()
         packed = self.service.ledger.scripts["take"](
             keys=[queues.queue_key(queue), queues.started_key(queue), keys.PAUSED],
@@ -227,7 +241,7 @@ class Control:
             ],
         )
         nudges = {}
-        seconds, micros, *flat = unpack(packed)
+        flat = unpack(packed)
         for job_id, data in zip(flat[::2], flat[1::2], strict=True):
             try:
                 call = queues.decode_call(data or b"")
@@ -237,7 +251,7 @@ class Control:
                 continue
             nudge = decisions.nudged(queue, call.run_id, call.version, execution)
             nudges[keys.fold(call.run_id), call.version] = nudge
-        return Instant(int(seconds or 0), int(micros or 0) * 1000), list(nudges.values())
+        return list(nudges.values())
 
 
 def _told(service: Service, nudge: Nudged, stopping: Callable[[], bool]) -> None:

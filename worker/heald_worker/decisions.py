@@ -24,17 +24,19 @@ from heald_worker.core.recovery import (
     RepairEnded,
     Step,
     advance,
-    log_of,
 )
-from heald_worker.ledger import Finished, Held, Move, UnreadableRun
-from heald_worker.moves import move_for, spent_job
-from heald_worker.records import canonical_bytes, digest_of
+from heald_worker.ledger import Finished, Held, Move, new_commit_id
+from heald_worker.moves import InHand, Sealed, in_hand, move_for, seal, spent_job
+from heald_worker.queues import Hand
 from heald_worker.repairs import RepairOrder, perform
 from heald_worker.service import Service, Verdict, log
+from heald_worker.states import UnreadableRun
 
 GONE_THROUGH = frozenset({"committed", "already_mine"})
-_OWN_QUEUES = frozenset({queues.queue_key(queues.DECIDE), queues.queue_key(queues.RECORD)})
-"""Whose jobs a control process takes itself."""
+
+
+Think = Callable[[Service, Held, Instant], tuple[Event, dict[str, object]]]
+"""What a job asks for: the event that brings its run on, and facts about it."""
 
 
 class Nudged(NamedTuple):
@@ -52,6 +54,15 @@ class Planned(NamedTuple):
     step: Step
     finished: Finished | None
     detail: dict[str, object] | None = None
+    sealed: Sealed | None = None
+
+
+class Job(NamedTuple):
+    """A run as it is now, what its job asks for, and what its commit has to clear away."""
+
+    held: Held
+    think: Think
+    finished: Finished
 
 
 class Closing(NamedTuple):
@@ -61,25 +72,38 @@ class Closing(NamedTuple):
     finished: Finished | None
 
 
-Think = Callable[[Service, Held, Instant], tuple[Event, dict[str, object] | None]]
+class Committed(NamedTuple):
+    """What a batch of commits leaves to do: runs to close, and runs to go on with."""
+
+    closing: list[Closing]
+    in_hand: list[InHand]
 
 
 def _never() -> bool:
     return False
 
 
-def decide(service: Service, nudges: Sequence[Nudged], now: Instant | None = None) -> None:
+def decide(service: Service, nudges: Sequence[Nudged], hand: Hand | None = None) -> list[InHand]:
     """Bring each nudged run one step on: decide, or close it when its log is fixed.
 
     Args:
-        now: the server's time, where the caller has just heard it.
+        hand: the caller, when it goes on with the runs itself.
+
+    Returns:
+        The runs that it goes on with.
     """
-    _advance_all(service, nudges, _next_event, now)
+    return _advance_nudged(service, nudges, _next_event, hand)
 
 
-def record(service: Service, nudges: Sequence[Nudged], now: Instant | None = None) -> None:
-    """Make the repairs that start nothing (record, dry run, nothing configured) of each nudged run."""
-    _advance_all(service, nudges, _recorded_repair, now)
+def record(service: Service, nudges: Sequence[Nudged], hand: Hand | None = None) -> list[InHand]:
+    """Make the repairs that start nothing (record, dry run, nothing configured) of each nudged run; see `decide`."""
+    return _advance_nudged(service, nudges, _recorded_repair, hand)
+
+
+def go_on(service: Service, runs: Sequence[InHand], hand: Hand | None) -> list[InHand]:
+    """Do the jobs of runs in hand, each one step; see `decide`. Without a hand, what follows is queued."""
+    jobs = [Job(run.held, _THINK[run.queue_key], run.finished) for run in runs]
+    return _advance(service, jobs, service.ledger.now(), hand)
 
 
 def cancel(service: Service, run_id: str) -> str:
@@ -97,46 +121,40 @@ def cancel(service: Service, run_id: str) -> str:
     return "cancelled" if verdict in GONE_THROUGH else verdict
 
 
-def _advance_all(service: Service, nudges: Sequence[Nudged], think: Think, now: Instant | None) -> None:
-    now, found = _hold(service, nudges, now)
-    planned, closing, stale = [], [], []
+def _advance_nudged(service: Service, nudges: Sequence[Nudged], think: Think, hand: Hand | None) -> list[InHand]:
+    now, found = service.ledger.load([nudge.run_id for nudge in nudges])
+    jobs, stale = [], []
     for nudge, held in zip(nudges, found, strict=True):
         if isinstance(held, UnreadableRun):
             log.error("%s", held)
         elif held is None or held.version != nudge.version:
             stale.append(nudge.finished)
-        elif held.run.recovery.phase is Phase.CLOSING:
-            closing.append(Closing(held, nudge.finished))
-        elif plan := _plan(service, held, nudge, now, think):
-            planned.append(plan)
+        else:
+            jobs.append(Job(held, think, nudge.finished))
     if stale:
         discard(service, stale)
-    close(service, closing + commit_plans(service, planned, now), now)
+    return _advance(service, jobs, now, hand)
 
 
-def _hold(
-    service: Service, nudges: Sequence[Nudged], now: Instant | None
-) -> tuple[Instant, list[Held | UnreadableRun | None]]:
-    """The server's time and each nudged run: out of this process's memory, or read in one trip."""
-    found: list[Held | UnreadableRun | None] = [service.recall.take(each.run_id, each.version) for each in nudges]
-    unknown = [place for place, held in enumerate(found) if held is None]
-    if unknown or now is None:
-        now, loaded = service.ledger.load([nudges[place].run_id for place in unknown])
-        for place, held in zip(unknown, loaded, strict=True):
-            found[place] = held
-    return now, found
+def _advance(service: Service, jobs: Sequence[Job], now: Instant, hand: Hand | None) -> list[InHand]:
+    closing = [Closing(job.held, job.finished) for job in jobs if job.held.run.recovery.phase is Phase.CLOSING]
+    open_jobs = (job for job in jobs if job.held.run.recovery.phase is not Phase.CLOSING)
+    plans = [plan for job in open_jobs if (plan := _plan(service, job, now))]
+    committed = commit_plans(service, plans, now, hand)
+    close(service, closing + committed.closing, now)
+    return committed.in_hand
 
 
-def _plan(service: Service, held: Held, nudge: Nudged, now: Instant, think: Think) -> Planned | None:
-    recovery = held.run.recovery
+def _plan(service: Service, job: Job, now: Instant) -> Planned | None:
+    recovery = job.held.run.recovery
     try:
-        event, detail = think(service, held, now)
-        return Planned(held, advance(recovery, event, now), nudge.finished, detail)
+        event, detail = job.think(service, job.held, now)
+        return Planned(job.held, advance(recovery, event, now), job.finished, detail)
     except InvalidTransition as error:
         log.warning("run %s: a nudge for it makes no sense: %s", recovery.run_id, error)
-        discard(service, [nudge.finished])
+        discard(service, [job.finished])
     except Exception as error:  # noqa: BLE001  one run's trouble stops no other
-        _stumble(service, held, error)
+        _stumble(service, job.held, error)
     return None
 
 
@@ -181,6 +199,10 @@ def _recorded_repair(service: Service, held: Held, now: Instant) -> tuple[Event,
     return RepairEnded(report.result), {"detail": report.detail}
 
 
+_THINK = {queues.queue_key(queues.DECIDE): _next_event, queues.queue_key(queues.RECORD): _recorded_repair}
+"""What is to be done about a run in hand, by the queue that its job would have stood in."""
+
+
 def order_for(held: Held) -> RepairOrder:
     """What a repair of the current attempt is told."""
     run, recovery = held.run, held.run.recovery
@@ -196,16 +218,16 @@ def order_for(held: Held) -> RepairOrder:
     )
 
 
-def commit_plans(service: Service, planned: Iterable[Planned], now: Instant) -> list[Closing]:
-    """Commit steps. Returns the runs that are closing now: this caller goes on to close them."""
-    plans, moves = [], []
+def commit_plans(service: Service, planned: Iterable[Planned], now: Instant, hand: Hand | None = None) -> Committed:
+    """Commit steps, all of them in one round trip."""
+    plans, moves, commit_id = [], [], new_commit_id()
     for plan in planned:
         try:
-            moves.append(_move(service, plan, now))
+            moves.append(_move(service, plan, now, commit_id, hand))
             plans.append(plan)
         except Exception as error:  # noqa: BLE001  one run's trouble stops no other
             _stumble(service, plan.held, error)
-    closing, stale = [], []
+    closing, going_on, stale = list[Closing](), list[InHand](), []
     for plan, move, verdict in zip(plans, moves, service.ledger.commit(moves), strict=True):
         if verdict not in GONE_THROUGH:
             if verdict.startswith("error"):
@@ -214,14 +236,14 @@ def commit_plans(service: Service, planned: Iterable[Planned], now: Instant) -> 
                 stale.append(plan.finished)
         elif plan.step.recovery.phase is Phase.CLOSING:
             closing.append(Closing(plan.held.after(move, plan.step.recovery), None))
-        elif move.job and move.job.queue_key in _OWN_QUEUES:
-            service.recall.keep(plan.held.after(move, plan.step.recovery), len(move.state))
+        elif move.job and move.job.mark:
+            going_on.append(in_hand(plan.held.after(move, plan.step.recovery), move.job))
     if stale:
         discard(service, stale)
-    return closing
+    return Committed(closing, going_on)
 
 
-def _move(service: Service, plan: Planned, now: Instant) -> Move:
+def _move(service: Service, plan: Planned, now: Instant, commit_id: str, hand: Hand | None) -> Move:
     return move_for(
         service,
         plan.held,
@@ -230,29 +252,29 @@ def _move(service: Service, plan: Planned, now: Instant) -> Move:
         finished=plan.finished,
         detail=plan.detail,
         nudge=plan.step.recovery.phase is not Phase.CLOSING,
+        commit_id=commit_id,
+        hand=hand,
+        sealed=plan.sealed,
     )
 
 
 def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
     """Write the artifacts of closing runs, all of a batch at once, and commit what comes after."""
-    writable, items = [], []
+    logs = []
     for each in closing:
         try:
-            data = canonical_bytes(log_of(each.held.run.recovery))
+            logs.append((*each, seal(each.held.run.recovery)))
         except Exception as error:  # noqa: BLE001  one run's trouble stops no other
             _stumble(service, each.held, error)
-            continue
-        writable.append(each)
-        items.append((each.held.run.recovery.run_id, data, digest_of(data)))
-    if not items:
+    if not logs:
         return
     try:
-        written = _write(service, items)
+        written = _write(service, [(held.run.recovery.run_id, *sealed) for held, _, sealed in logs])
     except ArtifactsUnavailable as trouble:
-        log.error("%d recovery logs wait for their artifacts: %s", len(items), trouble)
+        log.error("%d recovery logs wait for their artifacts: %s", len(logs), trouble)
         return
     planned = []
-    for (held, finished), result in zip(writable, written, strict=True):
+    for (held, finished, sealed), result in zip(logs, written, strict=True):
         recovery = held.run.recovery
         if result.trouble:
             log.error("run %s waits for its artifact: %s", recovery.run_id, result.trouble)
@@ -261,7 +283,7 @@ def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
         if result.state == "replaced":
             log.warning("run %s had another artifact; the ledger's took its place", recovery.run_id)
         notify = service.notice_for(recovery.ending, held.run.dry_run) is not None
-        planned.append(Planned(held, advance(recovery, Recorded(notify), now), finished))
+        planned.append(Planned(held, advance(recovery, Recorded(notify), now), finished, sealed=sealed))
     commit_plans(service, planned, now)
 
 

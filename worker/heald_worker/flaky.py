@@ -19,8 +19,8 @@ from heald_worker.core.fingerprint import fingerprint
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending
 from heald_worker.core.taxonomy import FailureClass
-from heald_worker.ledger import Run
 from heald_worker.service import Service, log
+from heald_worker.states import Run
 
 
 class Lesson(msgspec.Struct, frozen=True):

@@ -26,8 +26,8 @@ from heald_worker.core.regression import (
     judge,
 )
 from heald_worker.flaky import Lesson, flaky_key_of, read_lesson
-from heald_worker.ledger import UnreadableRun, decode_run
 from heald_worker.service import Service, log
+from heald_worker.states import UnreadableRun, decode_run
 
 
 class Past(NamedTuple):
@@ -58,7 +58,7 @@ def look_back(service: Service, reports: Sequence[FailureReport | Exception]) ->
         pipe.mget(asked)
     for report in reports:
         if isinstance(report, FailureReport) and (parent := report.context.parent_run):
-            pipe.hget(keys.run(parent), "s")
+            pipe.hmget(keys.run(parent), "s", "i")
             pipe.get(keys.tombstone(parent))
     with service.thinking.elsewhere():
         (seconds, micros), *replies = pipe.execute(raise_on_error=False)
@@ -115,10 +115,10 @@ def _regression(stored: object, now: Instant, window: float) -> History:
         return NO_REGRESSION, None
 
 
-def _generation(parent: str, state: object, stone: object) -> int:
-    if isinstance(state, bytes):
+def _generation(parent: str, held: object, stone: object) -> int:
+    if isinstance(held, list) and held[0] is not None:
         try:
-            return decode_run(parent, 0, state).generation
+            return decode_run(parent, 0, *held).generation
         except UnreadableRun:
             return 0
     if isinstance(stone, bytes):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -18,11 +19,13 @@ from heald_worker import keys
 from heald_worker.core.instant import Instant, parse_instant
 from heald_worker.core.recovery import open_recovery
 from heald_worker.history import Past, look_back
-from heald_worker.ledger import Run, encode_facts, encode_run, new_commit_id
-from heald_worker.moves import job_for, wait_for
-from heald_worker.packing import JobPacker, blob, pack, unpack
+from heald_worker.ledger import Held, encode_facts, new_commit_id
+from heald_worker.moves import InHand, in_hand, job_for, wait_for
+from heald_worker.packing import MARK_LIFE, Job, JobPacker, blob, pack, unpack
 from heald_worker.policies import choose_policy
+from heald_worker.queues import Hand
 from heald_worker.service import Service, log, milliseconds
+from heald_worker.states import STATE_FORMAT, Run, encode_opened, encode_progress
 
 POISON_PREFIX = 4096
 """Bytes kept of a report that cannot be read; one that was only refused is kept whole."""
@@ -44,11 +47,23 @@ def new_token() -> str:
     return os.urandom(9).hex()
 
 
-def take_in(service: Service, token: str) -> int:
+class TakenIn(NamedTuple):
+    """What an intake did.
+
+    Attributes:
+        reports: how many were taken; 0 when there was nothing to do, or while the service is paused.
+        in_hand: the runs that it goes on with.
+    """
+
+    reports: int
+    in_hand: list[InHand]
+
+
+def take_in(service: Service, token: str, hand: Hand | None = None) -> TakenIn:
     """Take one batch off the inbox, or take up the one left under this token, and commit it.
 
-    Returns:
-        How many reports were taken; 0 when there is nothing to do, or while the service is paused.
+    Args:
+        hand: the caller, when it goes on with the runs itself.
     """
     limits = service.settings.limits
     member = keys.INTAKE_MEMBER + token
@@ -58,28 +73,29 @@ def take_in(service: Service, token: str) -> int:
     )
     flat = unpack(packed)
     if not flat:
-        return 0
+        return TakenIn(0, [])
     reports, lengths = flat[: len(flat) // 2], flat[len(flat) // 2 :]
     arrived = [_arrive(raw or b"", int(length or 0)) for raw, length in zip(reports, lengths, strict=True)]
     now, pasts = look_back(service, [each.report for each in arrived])
-    jobs = JobPacker()
-    items = [_item(service, each, past, now, jobs) for each, past in zip(arrived, pasts, strict=True)]
+    batch = _Batch(service, now, hand)
+    items = [batch.item(each, past) for each, past in zip(arrived, pasts, strict=True)]
     verdicts = service.ledger.scripts["intake_commit"](
         keys=[keys.intake(token), keys.AGENDA, keys.EVENTS, keys.DEAD, keys.STATS],
         args=[
             member,
-            pack([items, jobs.shared]),
+            pack([items, batch.jobs.shared]),
             milliseconds(service.settings.retention.events),
             limits.dead_letters,
             keys.RUN_PREFIX,
             keys.TOMBSTONE_PREFIX,
             limits.dead_letter_bytes,
+            MARK_LIFE,
         ],
-    )
-    refused = sum(verdict in (b"dead", b"run_id_conflict") for verdict in verdicts.split(b"\n"))
+    ).split(b"\n")
+    refused = sum(verdict in (b"dead", b"run_id_conflict") for verdict in verdicts)
     if refused:
         log.warning("%d of %d reports became dead letters; see `heald dead list`", refused, len(reports))
-    return len(reports)
+    return TakenIn(len(reports), batch.in_hand(verdicts))
 
 
 def _arrive(raw: bytes, length: int) -> Arrived:
@@ -92,35 +108,56 @@ def _arrive(raw: bytes, length: int) -> Arrived:
         return Arrived(raw, length, poison)
 
 
-def _item(service: Service, arrived: Arrived, past: Past, now: Instant, jobs: JobPacker) -> list[object]:
-    """One report as the commit script takes it: a run to create, or a dead letter."""
-    report = arrived.report
-    if isinstance(report, PoisonReport):
-        # A newer producer's report is worth a replay once this service is newer, too.
-        body = arrived.raw if report.reason == "unknown_version" else arrived.raw[:POISON_PREFIX]
-        return ["dead", _dead_letter(arrived, report.reason, report.detail, report.run_id, body)]
-    age = _age(report, now)
-    if age > service.settings.retention.spool:
-        most = service.settings.retention.spool
-        detail = f"reported {age / 86_400:.1f} days ago; a report may be {most / 86_400:g} days old"
-        return ["dead", _dead_letter(arrived, "too_old", detail, report.run_id, arrived.raw)]
-    run = _open(service, report, past, now)
-    wait = wait_for(service, run)
-    job = job_for(service, run, 1, now)
-    facts = {"stage": report.signal.stage, "policy": run.policy_name, "reason": run.policy_reason}
-    if past.flaky is not None:
-        facts |= {"flaky": past.flaky.run, "shown_by": past.flaky.how}
-    return [
-        "run",
-        keys.fold(report.run_id),
-        _digest(arrived.raw),
-        new_commit_id(),
-        blob(encode_run(run)),
-        wait.due_ms,
-        blob(encode_facts(facts)),
-        jobs.pack(job) if job else False,
-        report.run_id,
-    ]
+class _Batch:
+    """The reports of one batch on their way into the commit script, and the runs that they would open."""
+
+    def __init__(self, service: Service, now: Instant, hand: Hand | None) -> None:
+        self._service, self._now, self._hand = service, now, hand
+        self._commit_id, self._opened = new_commit_id(), list[tuple[Held, Job] | None]()
+        self.jobs = JobPacker()
+
+    def item(self, arrived: Arrived, past: Past) -> list[object]:
+        """One report as the commit script takes it: a run to create, or a dead letter."""
+        if letter := self._refused(arrived):
+            self._opened.append(None)
+            return ["dead", letter]
+        assert isinstance(arrived.report, FailureReport)
+        run = _open(self._service, arrived.report, past, self._now)
+        job = job_for(self._service, run, 1, self._now, self._hand)
+        held = Held(run, 1, self._commit_id, _digest(arrived.raw))
+        self._opened.append((held, job) if job and job.mark else None)
+        facts = {"stage": arrived.report.signal.stage, "policy": run.policy_name, "reason": run.policy_reason}
+        if past.flaky is not None:
+            facts |= {"flaky": past.flaky.run, "shown_by": past.flaky.how}
+        return [
+            "run",
+            keys.fold(arrived.report.run_id),
+            held.digest,
+            held.commit_id,
+            blob(encode_progress(run.recovery)),
+            wait_for(self._service, run).due_ms,
+            blob(encode_facts(facts)),
+            self.jobs.pack(job) if job else False,
+            arrived.report.run_id,
+            blob(encode_opened(run)),
+        ]
+
+    def in_hand(self, verdicts: Sequence[bytes]) -> list[InHand]:
+        """The runs that were opened and that the caller goes on with."""
+        pairs = zip(verdicts, self._opened, strict=False)  # a batch that was gone has one verdict
+        return [in_hand(*opened) for verdict, opened in pairs if opened and verdict == b"accepted"]
+
+    def _refused(self, arrived: Arrived) -> list[object]:
+        """The dead letter that a report becomes; nothing when it can be accepted."""
+        report, most = arrived.report, self._service.settings.retention.spool
+        if isinstance(report, PoisonReport):
+            # A newer producer's report is worth a replay once this service is newer, too.
+            body = arrived.raw if report.reason == "unknown_version" else arrived.raw[:POISON_PREFIX]
+            return _dead_letter(arrived, report.reason, report.detail, report.run_id, body)
+        if (age := _age(report, self._now)) > most:
+            detail = f"reported {age / 86_400:.1f} days ago; a report may be {most / 86_400:g} days old"
+            return _dead_letter(arrived, "too_old", detail, report.run_id, arrived.raw)
+        return []
 
 
 def _open(service: Service, report: FailureReport, past: Past, now: Instant) -> Run:
@@ -139,6 +176,7 @@ def _open(service: Service, report: FailureReport, past: Past, now: Instant) -> 
         generation=past.generation,
         dry_run=service.settings.dry_run,
         flaky=None if past.flaky is None else past.flaky.run,
+        format=STATE_FORMAT,
     )
 
 

@@ -17,55 +17,12 @@ import redis
 from msgspec.structs import replace
 from redis.commands.core import Script
 
-from heald_producer.signals import Context
 from heald_worker import keys
 from heald_worker.core.instant import Instant
 from heald_worker.core.recovery import Announce, Recovery
-from heald_worker.core.regression import RegressionCheck
-from heald_worker.core.taxonomy import TaxonomyRef
-from heald_worker.packing import Job, JobPacker, blob, pack, unpack
+from heald_worker.packing import MARK_LIFE, Job, JobPacker, blob, pack, unpack
+from heald_worker.states import STATE_FORMAT, Run, UnreadableRun, decode_run
 from heald_worker.thinking import Thinking
-
-STATE_FORMAT = 2
-"""2 added retries of transient failures and flaky tests that were learnt: a heald that reads 1 would forget them."""
-
-
-class Run(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One open run: its recovery, and the service's facts about it, frozen at intake.
-
-    Attributes:
-        recovery: the state that `core.recovery.advance` moves.
-        taxonomy: the rules that judge it.
-        policy_name: the policy's name; the policy itself stands in the recovery.
-        policy_reason: why this policy.
-        requested_policy: what the report asked for.
-        regression: what history said when the run was accepted.
-        reported_at: the runner's clock, as it sent it.
-        accepted_at: Redis's clock, microseconds since the epoch.
-        generation: 0 for a run that no repair caused, one more than its parent's otherwise.
-        dry_run: decide and record, repair nothing.
-        flaky: the run that showed this failure to be flaky, which is why its hint is set; None when the report set it.
-        format: version of the encoding that it was read from, 1 where it does not say. What an older one lacks has its
-            default; a newer one is parked, not guessed at.
-    """
-
-    recovery: Recovery
-    taxonomy: TaxonomyRef
-    policy_name: str
-    accepted_at: int
-    policy_reason: str = ""
-    requested_policy: str | None = None
-    context: Context = Context()
-    regression: RegressionCheck | None = None
-    reported_at: str | None = None
-    generation: int = 0
-    dry_run: bool = False
-    flaky: str | None = None
-    format: int = 1
-
-
-class _Format(msgspec.Struct):
-    format: int = 1
 
 
 class Held(NamedTuple):
@@ -81,16 +38,8 @@ class Held(NamedTuple):
 
     def after(self, move: Move, recovery: Recovery) -> Held:
         """The same run once the move to this state has been committed."""
-        run = replace(self.run, recovery=recovery)
+        run = replace(self.run, recovery=recovery, format=STATE_FORMAT)
         return self._replace(run=run, version=self.version + 1, commit_id=move.commit_id)
-
-
-class UnreadableRun(Exception):
-    """The ledger holds a state that this version of heald cannot read."""
-
-    def __init__(self, run_id: str, version: int, problem: str) -> None:
-        self.run_id, self.version, self.problem = run_id, version, problem
-        super().__init__(f"run {run_id}: {problem}")
 
 
 class Finished(NamedTuple):
@@ -117,7 +66,10 @@ class Completion(NamedTuple):
 
 
 class Move(NamedTuple):
-    """One run's step: from the version that was loaded, and the commit `base` that made it, to the next."""
+    """One run's step: from the version that was loaded, and the commit `base` that made it, to the next.
+
+    `opened` is what is fixed of the run, where the ledger does not hold it as a part of its own yet.
+    """
 
     run_id: str
     version: int
@@ -129,6 +81,7 @@ class Move(NamedTuple):
     job: Job | None = None
     finished: Finished | None = None
     completion: Completion | None = None
+    opened: bytes = b""
 
 
 class Due(NamedTuple):
@@ -138,44 +91,12 @@ class Due(NamedTuple):
     version: int
 
 
-_encode_state = msgspec.json.Encoder().encode
-_decode_run = msgspec.json.Decoder(Run).decode
-_decode_format = msgspec.json.Decoder(_Format).decode
 _encode_facts = msgspec.json.Encoder().encode
 
 
 def new_commit_id() -> str:
-    """An id for one commit: the same on every repetition of its script, never the same for two commits."""
+    """An id for one commit: the same on every repetition of its script, never the same for two commits of a run."""
     return os.urandom(9).hex()
-
-
-def encode_run(run: Run) -> bytes:
-    """The state field of a run's hash, in this heald's format."""
-    return _encode_state(run if run.format == STATE_FORMAT else replace(run, format=STATE_FORMAT))
-
-
-def decode_run(run_id: str, version: int, state: bytes) -> Run:
-    """Read a state field.
-
-    Raises:
-        UnreadableRun: a newer format, or not a state at all.
-    """
-    try:
-        run = _decode_run(state)
-    except msgspec.MsgspecError as error:
-        raise UnreadableRun(run_id, version, _newer(state) or f"its state cannot be read: {error}") from error
-    if newer := run.format > STATE_FORMAT and _newer(state):
-        raise UnreadableRun(run_id, version, newer)
-    return run
-
-
-def _newer(state: bytes) -> str:
-    """What is wrong with a state of a newer format, however different it is; empty for any other."""
-    try:
-        found = _decode_format(state).format
-    except msgspec.MsgspecError:
-        return ""
-    return f"its state has format {found}, this heald reads up to {STATE_FORMAT}" if found > STATE_FORMAT else ""
 
 
 def load_scripts(client: redis.Redis) -> dict[str, Script]:
@@ -219,7 +140,8 @@ class Ledger:
 
     def now(self) -> Instant:
         """The server's clock, the only one that decides anything."""
-        seconds, micros = self.client.time()
+        with self.thinking.elsewhere():
+            seconds, micros = self.client.time()
         return Instant(int(seconds), int(micros) * 1000)
 
     def load(self, run_ids: Sequence[str]) -> tuple[Instant, list[Held | UnreadableRun | None]]:
@@ -227,7 +149,7 @@ class Ledger:
         folded = [keys.fold(run_id) for run_id in run_ids]
         seconds, micros, *cells = unpack(self.scripts["load"](args=[keys.RUN_PREFIX, pack(folded)]))
         now = Instant(int(seconds or 0), int(micros or 0) * 1000)
-        rows = zip(*[iter(cells)] * 4, strict=True)
+        rows = zip(*[iter(cells)] * 5, strict=True)
         return now, [_held(run_id, *row) for run_id, row in zip(run_ids, rows, strict=True)]
 
     def commit(self, moves: Sequence[Move]) -> list[str]:
@@ -250,6 +172,7 @@ class Ledger:
                 keys.RUN_PREFIX,
                 keys.TOMBSTONE_PREFIX,
                 spans.flaky,
+                MARK_LIFE,
             ],
         )
         return str(answers.decode()).split("\n")
@@ -300,12 +223,17 @@ def encode_facts(facts: Mapping[str, object]) -> bytes:
 
 
 def _held(
-    run_id: str, version: bytes | None, state: bytes | None, digest: bytes | None, commit_id: bytes | None
+    run_id: str,
+    version: bytes | None,
+    state: bytes | None,
+    digest: bytes | None,
+    commit_id: bytes | None,
+    opened: bytes | None,
 ) -> Held | UnreadableRun | None:
     if version is None:
         return UnreadableRun(run_id, -1, state.decode()) if state else None
     try:
-        run = decode_run(run_id, int(version), state or b"")
+        run = decode_run(run_id, int(version), state or b"", opened)
         return Held(run, int(version), (commit_id or b"").decode(), (digest or b"").decode())
     except UnreadableRun as unreadable:
         return unreadable
@@ -331,4 +259,5 @@ def _packed(move: Move, jobs: JobPacker) -> list[object]:
         jobs.pack(move.job) if move.job else False,
         move.finished or False,
         move.completion or False,
+        blob(move.opened) if move.opened else False,
     ]

@@ -11,22 +11,42 @@ from msgspec.structs import replace
 from heald_worker import keys, queues
 from heald_worker.core.instant import Instant
 from heald_worker.core.policy import RecoveryAction
-from heald_worker.core.recovery import Ending, Phase, Recovery, Step, log_of, owed
+from heald_worker.core.recovery import Ending, Phase, Recovery, Step, log_of, outcome_of, owed
 from heald_worker.flaky import lesson_of
 from heald_worker.ledger import (
     Completion,
     Finished,
     Held,
     Move,
-    Run,
     encode_facts,
-    encode_run,
     new_commit_id,
 )
 from heald_worker.packing import Job, blob
 from heald_worker.playbook import CommandRepair, PythonRepair, Repair
+from heald_worker.queues import Hand
 from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.service import Service, milliseconds, rq_time
+from heald_worker.states import Run, encode_opened, encode_progress
+
+
+class Sealed(NamedTuple):
+    """The canonical bytes of a log that is fixed, and their digest."""
+
+    data: bytes
+    digest: str
+
+
+class InHand(NamedTuple):
+    """A run that this process goes on with, and its job, which is begun and stands in no queue."""
+
+    held: Held
+    queue_key: str
+    finished: Finished
+
+
+def in_hand(held: Held, job: Job) -> InHand:
+    """A run with the job that its commit has begun."""
+    return InHand(held, job.queue_key, Finished(job.job_key, job.registry, job.mark))
 
 
 class Wait(NamedTuple):
@@ -66,17 +86,24 @@ def backoff(first: float, most: float, recovery: Recovery) -> int:
     return milliseconds(span * (1 - spread / 4))
 
 
-def job_for(service: Service, run: Run, version: int, now: Instant) -> Job | None:
-    """The RQ job that a run waits for at this version, or None while it waits for time or for a holder."""
+def job_for(service: Service, run: Run, version: int, now: Instant, hand: Hand | None = None) -> Job | None:
+    """The RQ job that a run waits for at this version, or None while it waits for time or for a holder.
+
+    Args:
+        hand: the control process that goes on with the job itself, if it is one of those that control processes take.
+    """
     nudge = owed(run.recovery)
     if nudge is None:
         return None
+    run_id, at = run.recovery.run_id, rq_time(now)
     if nudge.job == "repair":
         repair = service.repair_for(run.recovery, run.dry_run)
-        queue = queues.REPAIR if service.starts_something(repair) else queues.RECORD
-        return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now), job_timeout(service, repair))
-    queue = queues.DECIDE if nudge.job == "decide" else queues.ESCALATE
-    return queues.nudge_job(queue, run.recovery.run_id, version, rq_time(now))
+        if service.starts_something(repair):
+            return queues.nudge_job(queues.REPAIR, run_id, version, at, job_timeout(service, repair))
+        return queues.nudge_job(queues.RECORD, run_id, version, at, hand=hand)
+    if nudge.job == "decide":
+        return queues.nudge_job(queues.DECIDE, run_id, version, at, hand=hand)
+    return queues.nudge_job(queues.ESCALATE, run_id, version, at)
 
 
 def spent_job(held: Held) -> Finished:
@@ -102,6 +129,9 @@ def move_for(
     detail: dict[str, object] | None = None,
     nudge: bool = True,
     at_once: bool = False,
+    hand: Hand | None = None,
+    commit_id: str = "",
+    sealed: Sealed | None = None,
 ) -> Move:
     """The fenced move that brings a run to the step's state, with everything the step owes.
 
@@ -110,6 +140,9 @@ def move_for(
         detail: facts for the first event beyond those of the state machine.
         nudge: False when the caller itself goes on with the run; the agenda covers its death.
         at_once: the next try does not back off, as a lease has just been waited for.
+        hand: the control process that goes on with the run itself.
+        commit_id: what the moves of one batch have in common; a new one without it.
+        sealed: the log of a run that ends, where the caller has it.
     """
     run = replace(held.run, recovery=step.recovery)
     announces = step.announces
@@ -117,41 +150,51 @@ def move_for(
         announces = (replace(announces[0], facts={**announces[0].facts, **detail}), *announces[1:])
     completion, job, wait, state = None, None, Wait(0, False), b""
     if run.recovery.phase is Phase.ENDED:
-        completion = _completion(service, run, held.digest)
+        completion = _completion(service, run, held.digest, sealed or seal(run.recovery))
     else:
         wait = next_look(service) if at_once else wait_for(service, run)
-        state = encode_run(run)
+        state = encode_progress(run.recovery)
         if wait.nudge and nudge:
-            job = job_for(service, run, held.version + 1, now)
+            job = job_for(service, run, held.version + 1, now, hand)
     return Move(
         run_id=run.recovery.run_id,
         version=held.version,
         base=held.commit_id,
-        commit_id=new_commit_id(),
+        commit_id=commit_id or new_commit_id(),
         state=state,
         due_ms=wait.due_ms,
         announces=announces,
         job=job,
         finished=finished,
         completion=completion,
+        opened=b"" if run.is_parted or not state else encode_opened(run),
     )
 
 
-def _completion(service: Service, run: Run, report_digest: str) -> Completion:
-    recovery = run.recovery
-    recovery_log = log_of(recovery)
-    data = canonical_bytes(recovery_log)
+def seal(recovery: Recovery) -> Sealed:
+    """The log of a recovery that is closing or beyond, as its artifact holds it.
+
+    Raises:
+        UnwritableLog: a text of it cannot be written.
+    """
+    data = canonical_bytes(log_of(recovery))
+    return Sealed(data, digest_of(data))
+
+
+def _completion(service: Service, run: Run, report_digest: str, sealed: Sealed) -> Completion:
+    recovery, (data, digest) = run.recovery, sealed
     assert recovery.ending is not None
     assert recovery.evaluated_at is not None
+    outcome = outcome_of(recovery.ending)
     flaky_key, flaky = lesson_of(service, run)
-    fields = ("run", recovery.run_id, "outcome", recovery_log.outcome, "ending", recovery.ending)
+    fields = ("run", recovery.run_id, "outcome", outcome, "ending", recovery.ending)
     return Completion(
-        fields=(*fields, "digest", digest_of(data), "log", blob(data), "facts", blob(encode_facts(_facts(run)))),
+        fields=(*fields, "digest", digest, "log", blob(data), "facts", blob(encode_facts(_facts(run)))),
         digest=report_digest,
         generation=run.generation,
         prior_key=prior_key(service, run),
         evaluated_at=recovery.evaluated_at.to_micros(),
-        outcome=recovery_log.outcome,
+        outcome=outcome,
         ending=recovery.ending,
         action=recovery.action or "",
         flaky_key=flaky_key,

@@ -12,12 +12,13 @@ import redis
 from heald_worker.core.recovery import Claim, NoticeEnded, Phase, Recovery, advance, log_of
 from heald_worker.decisions import GONE_THROUGH, Nudged, discard
 from heald_worker.leases import Lease, renewing
-from heald_worker.ledger import Held, UnreadableRun
+from heald_worker.ledger import Held
 from heald_worker.moves import move_for
 from heald_worker.notices import Delivery, deliver
 from heald_worker.playbook import Notice
 from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.service import Service, log
+from heald_worker.states import UnreadableRun
 
 
 def notify(service: Service, nudge: Nudged, stopping: Callable[[], bool] = lambda: False) -> None:

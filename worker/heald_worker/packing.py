@@ -38,6 +38,10 @@ _WIDTHS = {0xD9: 2, 0xDA: 3, 0xDB: 5}
 """Bytes before a text in msgpack, by its first byte."""
 
 
+MARK_LIFE = 60
+"""Seconds after which RQ's tools no longer take a job for one in hand, when its worker was killed."""
+
+
 class Job(NamedTuple):
     """One RQ job as the scripts write it: `queues.nudge_job` builds it.
 
@@ -45,6 +49,8 @@ class Job(NamedTuple):
         life: seconds after which its hash vanishes.
         own: its `data` and `description`.
         shared: its other fields, as field, value, field, value...; many jobs of a batch have the same.
+        registry: where it is marked as started when its committer goes on with it itself; empty when it is queued.
+        mark: what stands there for it.
     """
 
     queue_key: str
@@ -53,6 +59,8 @@ class Job(NamedTuple):
     life: int
     own: tuple[str, str]
     shared: tuple[str | int, ...]
+    registry: str = ""
+    mark: str = ""
 
     @property
     def fields(self) -> tuple[str | int, ...]:
@@ -68,9 +76,9 @@ class JobPacker:
         self._shared: dict[tuple[str | int, ...], int] = {}
 
     def pack(self, job: Job) -> tuple[str | int, ...]:
-        """The job as the scripts take it: the last part is the number of its shared fields, from 1."""
+        """The job as the scripts take it; for its shared fields stands their number, from 1."""
         number = self._shared.setdefault(job.shared, len(self._shared) + 1)
-        return (job.queue_key, job.job_key, job.job_id, job.life, *job.own, number)
+        return (job.queue_key, job.job_key, job.job_id, job.life, *job.own, number, job.registry, job.mark)
 
     @property
     def shared(self) -> list[tuple[str | int, ...]]:

@@ -200,25 +200,45 @@ def started_key(queue: str) -> str:
     return f"rq:wip:{queue}"
 
 
-def nudge_job(queue: str, run_id: str, version: int, enqueued_at: str, timeout: float = JOB_TIMEOUT) -> JobRecord:
+class Hand(NamedTuple):
+    """A worker that goes on with what it commits: those jobs begin at once, and never stand in a queue.
+
+    Attributes:
+        worker: its name.
+        execution: tells its taking of a job from another one's.
+    """
+
+    worker: str
+    execution: str
+
+
+def nudge_job(
+    queue: str, run_id: str, version: int, enqueued_at: str, timeout: float = JOB_TIMEOUT, hand: Hand | None = None
+) -> JobRecord:
     """The record of one job, as RQ writes it.
 
     Args:
         enqueued_at: the time in RQ's form, `2026-01-02T03:04:05.678901Z`.
         timeout: seconds RQ lets the job run.
+        hand: who begins with it at once.
     """
     job_id = job_id_of(run_id, version)
     function = FUNCTION_OF[queue]
     own = (f'["{function}", null, ["{run_id}", {version}], {{}}]', f"{function}('{run_id}', {version})")
-    shared = _shared_fields(queue, enqueued_at, int(timeout))
-    return JobRecord(queue_key(queue), job_key(job_id), job_id, JOB_LIFE, own, shared)
+    shared = _shared_fields(queue, enqueued_at, int(timeout), hand and hand.worker)
+    registry, mark = (started_key(queue), f"{job_id}:{hand.execution}") if hand else ("", "")
+    return JobRecord(queue_key(queue), job_key(job_id), job_id, JOB_LIFE, own, shared, registry, mark)
 
 
 @lru_cache(maxsize=16)
-def _shared_fields(queue: str, enqueued_at: str, timeout: int) -> tuple[str | int, ...]:
+def _shared_fields(queue: str, enqueued_at: str, timeout: int, worker: str | None) -> tuple[str | int, ...]:
     """The fields that the jobs of one queue and one batch have in common."""
     times = ("created_at", enqueued_at, "enqueued_at", enqueued_at)
-    return ("origin", queue, "timeout", timeout, *times, "status", "queued", "result_ttl", 0)
+    fields = ("origin", queue, "timeout", timeout, *times, "result_ttl", 0)
+    if worker is None:
+        return (*fields, "status", "queued")
+    begun = ("worker_name", worker, "started_at", enqueued_at, "last_heartbeat", enqueued_at)
+    return (*fields, "status", "started", *begun)
 
 
 def finished_job(queue: str, run_id: str, version: int, execution: str = "") -> Finished:

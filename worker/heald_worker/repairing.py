@@ -23,11 +23,12 @@ from heald_worker import keys
 from heald_worker.agenda import reclaim
 from heald_worker.core.recovery import Claim, Phase, RepairEnded, advance
 from heald_worker.decisions import GONE_THROUGH, discard, nudged, order_for
-from heald_worker.ledger import Held, UnreadableRun
+from heald_worker.ledger import Held
 from heald_worker.moves import move_for
 from heald_worker.queues import REPAIR
 from heald_worker.repairs import RepairReport, perform
 from heald_worker.service import Service, log
+from heald_worker.states import UnreadableRun
 
 Answer = TypeVar("Answer")
 

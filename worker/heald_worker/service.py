@@ -23,7 +23,6 @@ from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, Taxono
 from heald_worker.corrections import Correction, Corrections
 from heald_worker.ledger import Ledger, Spans
 from heald_worker.playbook import CommandRepair, Notice, PythonRepair, Repair
-from heald_worker.recall import Recall
 from heald_worker.taxonomies import chosen_taxonomy, find_taxonomy
 from heald_worker.thinking import Thinking
 
@@ -67,7 +66,6 @@ class Service:
         self.client, self.settings, self.name = client, settings, name
         self.scratch = Path(tempfile.gettempdir())
         keep = settings.retention
-        self.recall = Recall()
         self.corrections = Corrections(client)
         self._taxonomies: dict[TaxonomyRef, Taxonomy] = {}
         self.ledger = Ledger(

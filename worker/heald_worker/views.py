@@ -14,7 +14,7 @@ import msgspec
 import redis
 
 from heald_worker import keys
-from heald_worker.ledger import Run, UnreadableRun, decode_run
+from heald_worker.states import Run, UnreadableRun, decode_run
 from heald_worker.streams import EVENTS, PAGE, RECOVERIES, EventEntry, MalformedEntry, RecoveryEntry
 
 LAST_EVENTS = 1000
@@ -139,7 +139,7 @@ _REPLIES = 3
 
 
 def _ask(pipe: Any, folded: str) -> None:
-    pipe.hmget(keys.run(folded), "v", "s", "e")
+    pipe.hmget(keys.run(folded), "v", "s", "i", "e")
     pipe.hget(keys.PARKED, folded)
     pipe.zscore(keys.AGENDA, folded)
 
@@ -151,13 +151,13 @@ def _open_run(folded: str, replies: Sequence[Any]) -> OpenRun | None:
     scored = due if isinstance(due, float) else None
     if isinstance(held, redis.RedisError):
         return OpenRun(folded, UnreadableRun(folded, -1, str(held)), -1, scored, reason, ())
-    version, state, events = held
+    version, state, opened, events = held
     if version is None:
         gone = UnreadableRun(folded, -1, "its state is gone")
         return None if reason is None else OpenRun(folded, gone, -1, scored, reason, ())
     ids = tuple((events or b"").decode().split())
     try:
-        run = decode_run(folded, int(version), state or b"")
+        run = decode_run(folded, int(version), state or b"", opened)
     except UnreadableRun as unreadable:
         return OpenRun(folded, unreadable, int(version), scored, reason, ids)
     return OpenRun(run.recovery.run_id, run, int(version), scored, reason, ids)

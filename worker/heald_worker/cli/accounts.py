@@ -14,7 +14,7 @@ from heald_worker.cli.times import id_micros, local_time, took, utc_time
 from heald_worker.core.instant import format_instant
 from heald_worker.core.log import RecoveryDecision
 from heald_worker.core.recovery import Ending
-from heald_worker.ledger import UnreadableRun
+from heald_worker.states import UnreadableRun
 from heald_worker.streams import EventEntry, RecoveryEntry
 from heald_worker.views import OpenRun
 

@@ -13,7 +13,8 @@ from heald_producer.signals import check_run_id
 from heald_worker import keys
 from heald_worker.cli.common import Output, Problem, clean, connect, server_options
 from heald_worker.cli.times import utc_time
-from heald_worker.ledger import UnreadableRun, encode_facts, load_scripts
+from heald_worker.ledger import encode_facts, load_scripts
+from heald_worker.states import UnreadableRun
 
 if TYPE_CHECKING:
     from heald_worker.config import Settings

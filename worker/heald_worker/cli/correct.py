@@ -21,8 +21,8 @@ from heald_worker.core.fingerprint import LENGTH, fingerprint
 from heald_worker.core.taxonomy import FailureClass
 from heald_worker.corrections import Correction, Table, forget, read_table
 from heald_worker.corrections import correct as set_correction
-from heald_worker.ledger import UnreadableRun
 from heald_worker.service import milliseconds
+from heald_worker.states import UnreadableRun
 from heald_worker.streams import RecoveryEntry
 from heald_worker.views import OpenRun
 

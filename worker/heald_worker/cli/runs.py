@@ -20,7 +20,7 @@ from heald_worker.cli.story import draw, story_record
 from heald_worker.cli.times import id_micros, local_time, took
 from heald_worker.core.memory import recovery_log_to_memory_fields
 from heald_worker.core.taxonomy import Classifier
-from heald_worker.ledger import UnreadableRun
+from heald_worker.states import UnreadableRun
 from heald_worker.streams import MalformedEntry, RecoveryEntry
 from heald_worker.taxonomies import find_taxonomy
 from heald_worker.views import Forgotten, OpenRun

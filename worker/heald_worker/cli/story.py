@@ -23,7 +23,7 @@ from heald_worker.cli.common import Output, clean
 from heald_worker.cli.times import id_micros, local_time, took
 from heald_worker.core.log import RecoveryDecision
 from heald_worker.core.regression import RegressionCheck
-from heald_worker.ledger import UnreadableRun
+from heald_worker.states import UnreadableRun
 from heald_worker.streams import EventEntry, MalformedEntry, RecoveryEntry
 from heald_worker.views import OpenRun, Timeline
 

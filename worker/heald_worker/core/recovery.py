@@ -346,6 +346,11 @@ def _close(recovery: Recovery, ending: Ending, now: Instant) -> Recovery:
     return replace(recovery, phase=Phase.CLOSING, holder=None, losses=0, ending=ending, evaluated_at=now)
 
 
+def outcome_of(ending: Ending) -> RecoveryOutcome:
+    """What the log says of an ending."""
+    return RecoveryOutcome.RECOVERED if ending is Ending.RECOVERED else RecoveryOutcome.FAILED
+
+
 def log_of(recovery: Recovery) -> RecoveryLog:
     """The log of a recovery that is closing or beyond: fixed from then on.
 
@@ -354,15 +359,15 @@ def log_of(recovery: Recovery) -> RecoveryLog:
     """
     if recovery.ending is None or recovery.evaluated_at is None:
         raise ValueError(f"run {recovery.run_id} is still {recovery.phase}; it has no log yet")
-    recovered = recovery.ending is Ending.RECOVERED
+    outcome = outcome_of(recovery.ending)
     return RecoveryLog(
         run_id=recovery.run_id,
         policy=recovery.policy,
         initial_failure=recovery.initial_failure,
         decisions=recovery.decisions,
-        outcome=RecoveryOutcome.RECOVERED if recovered else RecoveryOutcome.FAILED,
+        outcome=outcome,
         attempts_used=recovery.attempt,
-        final_failure=None if recovered else recovery.current_failure,
+        final_failure=None if outcome is RecoveryOutcome.RECOVERED else recovery.current_failure,
         evaluated_at=recovery.evaluated_at,
     )
 

@@ -3,13 +3,15 @@
 -- KEYS  1 agenda   2 events   3 recoveries   4 stats   5 parked runs
 -- ARGV  1 msgpack of { moves, fields that jobs share {{field, value...}...} }   2 oldest event to keep (ms of age)
 --       3 oldest recovery to keep (ms of age)   4 tombstone's life (ms)   5 regression window (ms)   6 run prefix
---       7 tombstone prefix   8 how long a test counts as flaky (ms)
+--       7 tombstone prefix   8 how long a test counts as flaky (ms)   9 life of a started job's mark (s)
 -- A move: { 1 folded run id, 2 expected version, 3 id of the commit that made it, 4 commit id, 5 state, 6 due in ms,
 --           7 announces {{kind, facts}...},
---           8 job {queue key, job key, job id, life in s, data, description, number of its shared fields} or false,
+--           8 job {queue key, job key, job id, life in s, data, description, number of its shared fields, started
+--             registry or '' to queue it, its mark there} or false,
 --           9 finished job {job key, started registry, member} or false,
 --           10 ended {recovery fields {...}, tombstone head, generation, prior key, evaluated at (us), outcome, ending,
---             last action, flaky key, what shows it flaky} or false }
+--             last action, flaky key, what shows it flaky} or false,
+--           11 what is fixed of the run, where its hash does not hold that yet, or false }
 -- Answers a line per move: 'committed', 'already_mine' (this very commit went through, its reply was lost), 'moved'
 -- (somebody was faster), or 'error: ...' (nothing was written).
 --
@@ -117,6 +119,7 @@ local function commit(move)
   local seen = table.concat(ids, ' ')
   if held[3] and held[3] ~= '' then seen = held[3] .. ' ' .. seen end
   redis.call('HSET', key, 'v', string.format('%d', move[2] + 1), 'c', move[4], 's', move[5], 'e', seen)
+  if move[11] then redis.call('HSET', key, 'i', move[11]) end
   if held[4] or held[5] then redis.pcall('HDEL', key, 'n', 'f') end
   on_agenda[#on_agenda + 1] = now + move[6]
   on_agenda[#on_agenda + 1] = run
@@ -136,6 +139,7 @@ local function bring_up(run)
 end
 
 local superfluous, marks = {}, {} -- of jobs that are done: their hashes, and by registry their marks
+local begun, marked_until = {}, time[1] + ARGV[9] -- by registry: marks of jobs that their committer goes on with
 
 local function announce(move, ids)
   local version, wrong = string.format('%d', move[2] + 1), nil
@@ -152,8 +156,14 @@ local function send(move)
   fields[2], fields[4] = job[5], job[6]
   local wrong = error_of(redis.pcall('HSET', job[2], unpack(fields)))
     or error_of(redis.pcall('EXPIRE', job[2], job[4]))
-  local queue = queues[job[1]]
-  queue.jobs[#queue.jobs + 1], queue.runs[#queue.runs + 1] = job[3], move[1]
+  if job[8] ~= '' then
+    local here = begun[job[8]] or {}
+    here[#here + 1], here[#here + 2] = marked_until, job[9]
+    begun[job[8]] = here
+  else
+    local queue = queues[job[1]]
+    queue.jobs[#queue.jobs + 1], queue.runs[#queue.runs + 1] = job[3], move[1]
+  end
   return wrong
 end
 
@@ -208,6 +218,7 @@ for key, queue in pairs(queues) do
 end
 if #superfluous > 0 then redis.pcall('DEL', unpack(superfluous)) end
 for registry, here in pairs(marks) do in_parts('ZREM', registry, here) end
+for registry, here in pairs(begun) do in_parts('ZADD', registry, here) end -- for RQ's tools alone
 for key, kept in pairs(priors) do redis.pcall('SET', key, cjson.encode(kept), 'PX', ARGV[5]) end
 for ending, count in pairs(endings) do redis.pcall('HINCRBY', stats, 'ended_' .. ending, count) end
 redis.pcall('XTRIM', events, 'MINID', '~', oldest_event)

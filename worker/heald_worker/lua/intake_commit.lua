@@ -3,9 +3,9 @@
 -- KEYS  1 this batch's list   2 agenda   3 events   4 dead letters   5 stats
 -- ARGV  1 the batch's agenda member   2 msgpack of { items, fields that jobs share {{field, value...}...} }
 --       3 oldest event to keep (ms of age)   4 most dead letters
---       5 run prefix   6 tombstone prefix   7 most bytes of dead letters
+--       5 run prefix   6 tombstone prefix   7 most bytes of dead letters   8 life of a started job's mark (s)
 -- An item: { 'run', 1 folded run id, 2 digest, 3 commit id, 4 state, 5 due in ms, 6 facts (JSON), 7 job as in commit.lua,
---            8 run id as it was reported }
+--            8 run id as it was reported, 9 what is fixed of the run }
 --       or { 'dead', {field, value...} }
 -- Answers, a line per item: 'accepted', 'duplicate', 'run_id_conflict' or 'dead'; one 'gone' when the batch was committed before.
 
@@ -28,6 +28,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local oldest_event = string.format('%d', now - ARGV[3])
 local counts = { accepted = 0, duplicate = 0, dead = 0 }
 local queues = {}
+local begun, marked_until = {}, time[1] + ARGV[8] -- by registry: marks of jobs that their committer goes on with
 
 local most_letters, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[7])
 
@@ -107,10 +108,10 @@ local function create(place, item)
     return 'run_id_conflict'
   end
   local key = ARGV[5] .. run
-  redis.call('HSET', key, 'v', '1', 'c', item[4], 's', item[5], 'd', digest)
   redis.call('ZADD', KEYS[2], now + item[6], run)
   local id = tell(run, 'accepted', '1', item[7])
-  if type(id) == 'string' then redis.call('HSET', key, 'e', id) end
+  redis.call('HSET', key, 'v', '1', 'c', item[4], 's', item[5], 'd', digest, 'i', item[10],
+    'e', type(id) == 'string' and id or '')
   if not queues[job[1]] then
     redis.pcall('SADD', 'rq:queues', job[1])
     queues[job[1]] = true
@@ -119,7 +120,13 @@ local function create(place, item)
   fields[2], fields[4] = job[5], job[6]
   redis.pcall('HSET', job[2], unpack(fields))
   redis.pcall('EXPIRE', job[2], job[4])
-  redis.pcall('RPUSH', job[1], job[3])
+  if job[8] == '' then
+    redis.pcall('RPUSH', job[1], job[3])
+  else
+    local here = begun[job[8]] or {}
+    here[#here + 1], here[#here + 2] = marked_until, job[9]
+    begun[job[8]] = here
+  end
   counts.accepted = counts.accepted + 1
   return 'accepted'
 end
@@ -135,6 +142,7 @@ for i, item in ipairs(items) do
 end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
+for registry, here in pairs(begun) do redis.pcall('ZADD', registry, unpack(here)) end -- for RQ's tools alone
 if kept then redis.pcall('HSET', KEYS[5], 'letters', kept.letters, 'letter_bytes', kept.bytes) end
 for name, count in pairs(counts) do
   if count > 0 then redis.pcall('HINCRBY', KEYS[5], name, count) end
