@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("core", "core.*", "strict_json"),
     ("records", "keys", "playbook", "policies", "rulepack", "rulebook", "taxonomies", "config", "config_*"),
     (
-        *("artifacts", "artifact_*", "ledger", "corrections", "packing", "recall", "thinking"),
+        *("artifacts", "artifact_*", "ledger", "corrections", "disk", "packing", "states", "thinking"),
         *("streams", "patience", "groups", "letters", "views"),
     ),
     ("service", "queues", "repairs", "repairs.*", "notices", "webhook"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,9 +15,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from heald_producer.signals import InvalidReport
+from heald_worker import artifacts, disk
 from heald_worker.artifact_reading import MAX_DIGEST_BYTES, MAX_LOG_BYTES
 from heald_worker.artifact_staging import STAGING, holds_foreign_files, remove_artifact, sweep
 from heald_worker.artifacts import (
+    TOGETHER,
     ArtifactError,
     ArtifactMalformed,
     ArtifactMisplaced,
@@ -86,6 +90,48 @@ def test_everything_is_synced_before_it_gets_its_name(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "rename", lambda *args, **more: (order.append("rename"), rename(*args, **more)))
     write_artifacts(tmp_path, [an_item("run-1"), an_item("run-2")], fsync=True)
     assert order == ["sync"] * 6 + ["rename"] * 2 + ["sync"]
+
+
+def test_many_artifacts_are_synced_in_one_go_before_they_get_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    sync, rename = os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda file: (order.append("sync"), sync(file)))
+    monkeypatch.setattr(os, "rename", lambda *args, **more: (order.append("rename"), rename(*args, **more)))
+    monkeypatch.setattr(artifacts, "sync_all", lambda staging: (order.append("all"), disk.sync_all(staging))[1])
+    write_artifacts(tmp_path, [an_item(f"run-{n}") for n in range(TOGETHER)], fsync=True)
+    if not disk.sync_all(os.open(tmp_path, os.O_RDONLY)):
+        pytest.skip("this system syncs no file system as a whole")
+    assert order == ["all"] + ["rename"] * TOGETHER + ["sync"]
+
+
+@pytest.mark.parametrize("release", ["4.18.0-553.el8", "5.7.19", "unheard-of"])
+def test_a_system_that_tells_no_errors_has_each_file_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
+    uname = SimpleNamespace(release=release)
+    monkeypatch.setattr(os, "uname", lambda: uname)
+    monkeypatch.setattr(disk, "_syncfs", disk._syncfs.__wrapped__)
+    synced: list[int] = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), sync(file)))
+    write_artifacts(tmp_path, [an_item(f"run-{n}") for n in range(TOGETHER)], fsync=True)
+    assert len(synced) == 3 * TOGETHER + 1
+
+
+def test_an_error_of_the_disk_while_many_are_synced_leaves_no_artifact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_folder: int) -> int:
+        ctypes.set_errno(errno.EIO)
+        return -1
+
+    monkeypatch.setattr(disk, "_syncfs", lambda: failing)
+    with pytest.raises(ArtifactsUnavailable, match=os.strerror(errno.EIO)):
+        write_artifacts(tmp_path, [an_item(f"run-{n}") for n in range(TOGETHER)], fsync=True)
+    assert [path.name for path in tmp_path.iterdir()] == [STAGING]
+    assert staged(tmp_path) == []
 
 
 def test_writing_the_same_again_changes_nothing(tmp_path: Path) -> None:

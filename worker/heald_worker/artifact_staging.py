@@ -20,12 +20,12 @@ OWN_FOLDER_FLAGS = FOLDER_FLAGS | os.O_NOFOLLOW
 
 @contextmanager
 def opened(path: Directory, flags: int = FOLDER_FLAGS, within: int | None = None) -> Iterator[int]:
-    """A folder's file descriptor, closed at the end."""
-    folder = os.open(path, flags, dir_fd=within)
+    """A file descriptor of a folder, or with other flags of a file, closed at the end."""
+    opened_file = os.open(path, flags, dir_fd=within)
     try:
-        yield folder
+        yield opened_file
     finally:
-        os.close(folder)
+        os.close(opened_file)
 
 
 @contextmanager

@@ -7,9 +7,7 @@ reached through file descriptors, and no symlink is followed.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,6 +31,7 @@ from heald_worker.artifact_reading import (
 )
 from heald_worker.artifact_staging import OWN_FOLDER_FLAGS, clear, opened, staging_in, sweep
 from heald_worker.core.log import RecoveryLog
+from heald_worker.disk import sync, sync_all
 from heald_worker.records import MalformedLog, UnwritableLog, canonical_bytes, decode_log, digest_of
 
 __all__ = [
@@ -54,9 +53,13 @@ __all__ = [
 Item = tuple[str, bytes, str]
 """Run id, canonical bytes of the log, and their digest."""
 
+TOGETHER = 16
+"""From so many artifacts on, the whole file system is synced once instead of each file. It may hold more to be written
+than they do, so it has to be worth it."""
 _SYNC_THREADS = 16
 """Artifacts synced at once: a journalling file system then makes one commit of many."""
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 _ROOM = "make room on that disk"
 _RIGHTS = "let the user whom heald runs as write there, or choose another folder"
@@ -143,7 +146,7 @@ def write_artifacts(directory: Directory, items: Sequence[Item], *, fsync: bool)
                 clear(staging, name)
             raise
         if fsync:
-            _sync(folder)
+            sync(folder)
     return [
         WriteResult(item[0], "failed", refusal) if refusal else next(placed)
         for item, refusal in zip(items, refusals, strict=True)
@@ -170,46 +173,43 @@ def _directory(directory: Directory) -> Iterator[int]:
 
 
 def _stage(staging: int, drafts: Sequence[tuple[str, Item]], fsync: bool) -> None:
-    """Write every artifact under its temporary name."""
-    if fsync and len(drafts) > 1:
-        with ThreadPoolExecutor(min(_SYNC_THREADS, len(drafts))) as pool:
-            list(pool.map(lambda draft: _draft(staging, draft[0], draft[1], fsync), drafts))
-    else:
-        for name, item in drafts:
-            _draft(staging, name, item, fsync)
+    """Write every artifact under its temporary name, and force all of them to the disk."""
+    for name, item in drafts:
+        _draft(staging, name, item)
+    if not fsync or (len(drafts) >= TOGETHER and sync_all(staging)):
+        return
+    names = [name for name, _ in drafts]
+    if len(names) == 1:
+        _sync_draft(staging, names[0])
+    elif names:
+        with ThreadPoolExecutor(min(_SYNC_THREADS, len(names))) as pool:
+            list(pool.map(lambda name: _sync_draft(staging, name), names))
 
 
-def _draft(staging: int, name: str, item: Item, fsync: bool) -> None:
+def _draft(staging: int, name: str, item: Item) -> None:
     _, data, digest = item
     os.mkdir(name, dir_fd=staging)
-    own = os.open(name, OWN_FOLDER_FLAGS, dir_fd=staging)
-    try:
-        _write(own, LOG_FILE, data, fsync)
-        _write(own, DIGEST_FILE, digest.encode(), fsync)
-        if fsync:
-            _sync(own)
-    finally:
-        os.close(own)
+    with opened(name, OWN_FOLDER_FLAGS, staging) as own:
+        _write(own, LOG_FILE, data)
+        _write(own, DIGEST_FILE, digest.encode())
 
 
-def _write(own: int, name: str, data: bytes, fsync: bool) -> None:
+def _write(own: int, name: str, data: bytes) -> None:
     file = os.open(name, _NEW_FILE, 0o666, dir_fd=own)
     try:
         written = os.write(file, data)
         while written < len(data):
             written += os.write(file, data[written:])
-        if fsync:
-            _sync(file)
     finally:
         os.close(file)
 
 
-def _sync(file: int) -> None:
-    """Force a file or folder to the disk itself; macOS has its own word for that."""
-    if sys.platform == "darwin":
-        fcntl.fcntl(file, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(file)
+def _sync_draft(staging: int, name: str) -> None:
+    with opened(name, OWN_FOLDER_FLAGS, staging) as own:
+        for file in (LOG_FILE, DIGEST_FILE):
+            with opened(file, _OLD_FILE, own) as written:
+                sync(written)
+        sync(own)
 
 
 def _place(folder: int, staging: int, name: str, item: Item) -> WriteResult:
