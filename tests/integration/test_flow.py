@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import redis
 
 from heald_worker import decisions, keys, queues
 from heald_worker.artifacts import read_recovery_artifact
 from heald_worker.core.policy import RecoveryPolicy
+from heald_worker.intake import take_in
 from heald_worker.ledger import Ledger
-from heald_worker.packing import unpack
+from heald_worker.packing import pack, unpack
 from heald_worker.playbook import RecordRepair
 from support.service import House, report, settings
 
@@ -235,8 +238,6 @@ def test_a_batch_left_behind_by_a_dead_intake_is_taken_up(house: MakeHouse) -> N
 
 
 def test_an_intake_commit_repeated_after_a_lost_reply_changes_nothing(house: MakeHouse) -> None:
-    from heald_worker import intake
-
     it = house()
     it.push(report("run-1"))
     commit = it.service.ledger.scripts["intake_commit"]
@@ -248,10 +249,33 @@ def test_an_intake_commit_repeated_after_a_lost_reply_changes_nothing(house: Mak
         return calls[0]
 
     it.service.ledger.scripts["intake_commit"] = twice  # type: ignore[assignment]
-    assert intake.take_in(it.service, "t1").reports == 1
+    assert take_in(it.service, "t1").reports == 1
     assert calls == [b"accepted", b"gone"]
     it.settle()
     assert it.events("run-1").count("accepted") == 1
+
+
+def test_an_intake_that_breaks_off_forgets_nothing_that_it_has_created(house: MakeHouse) -> None:
+    it, raws = house(), [report("run-1"), report("run-2")]
+    it.conn.rpush(keys.intake("t1"), *raws)
+    it.conn.zadd(keys.AGENDA, {keys.INTAKE_MEMBER + "t1": 1})
+    commit = it.service.ledger.scripts["intake_commit"]
+
+    def with_half_an_item(**call: Any) -> Any:
+        member, packed, *rest = call["args"]
+        items, shared = msgspec.msgpack.decode(packed, type=tuple[list[Any], list[Any]])
+        return commit(**call | {"args": [member, pack([[items[0], items[1][:3]], shared]), *rest]})
+
+    it.service.ledger.scripts["intake_commit"] = with_half_an_item
+    with pytest.raises(redis.ResponseError, match="attempt to perform arithmetic"):
+        take_in(it.service, "t1")
+    assert set(it.conn.zrange(keys.AGENDA, 0, -1)) == {b"run-1", b"intake:t1"}
+    assert it.conn.lrange(keys.intake("t1"), 0, -1) == raws
+    it.service.ledger.scripts["intake_commit"] = commit
+    assert take_in(it.service, "t1").reports == 2
+    it.settle()
+    assert set(it.logs()) == {"run-1", "run-2"}
+    assert it.leftovers() == set()
 
 
 def test_a_commit_repeated_after_a_lost_reply_is_recognised(house: MakeHouse) -> None:

@@ -17,6 +17,7 @@ import redis
 
 from heald_worker import corrections, decisions, keys, queues
 from heald_worker.agenda import tend
+from heald_worker.core.instant import Instant
 from heald_worker.decisions import Nudged
 from heald_worker.intake import new_token, take_in
 from heald_worker.moves import InHand
@@ -176,18 +177,18 @@ class Control:
         if not backlog.inbox or not self._has_room(backlog):
             return False
         taken = take_in(self.service, new_token(), self._hand(until))
-        self._go_on(taken.in_hand, until)
+        self._go_on(taken.in_hand, until, taken.now)
         return taken.reports > 0
 
     def _hand(self, until: float) -> Hand | None:
         """This process, as long as it goes on with its own runs: what it holds is not for others to take."""
         return Hand(self.service.name, os.urandom(6).hex()) if time.monotonic() < until else None
 
-    def _go_on(self, runs: list[InHand], until: float) -> None:
+    def _go_on(self, runs: list[InHand], until: float, now: Instant | None = None) -> None:
         """Bring runs on, step by step, until they wait for something else or the time is over."""
         while runs:
             self._count(len(runs))
-            runs = decisions.go_on(self.service, runs, self._hand(until))
+            runs, now = decisions.go_on(self.service, runs, self._hand(until), now), None
 
     def _count(self, jobs: int) -> None:
         with self._counting:

@@ -100,10 +100,14 @@ def record(service: Service, nudges: Sequence[Nudged], hand: Hand | None = None)
     return _advance_nudged(service, nudges, _recorded_repair, hand)
 
 
-def go_on(service: Service, runs: Sequence[InHand], hand: Hand | None) -> list[InHand]:
-    """Do the jobs of runs in hand, each one step; see `decide`. Without a hand, what follows is queued."""
+def go_on(service: Service, runs: Sequence[InHand], hand: Hand | None, now: Instant | None = None) -> list[InHand]:
+    """Do the jobs of runs in hand, each one step; see `decide`. Without a hand, what follows is queued.
+
+    Args:
+        now: the server's time, where the caller has just heard it.
+    """
     jobs = [Job(run.held, _THINK[run.queue_key], run.finished) for run in runs]
-    return _advance(service, jobs, service.ledger.now(), hand)
+    return _advance(service, jobs, now or service.ledger.now(), hand)
 
 
 def cancel(service: Service, run_id: str) -> str:

@@ -53,10 +53,12 @@ class TakenIn(NamedTuple):
     Attributes:
         reports: how many were taken; 0 when there was nothing to do, or while the service is paused.
         in_hand: the runs that it goes on with.
+        now: the server's time while it did.
     """
 
     reports: int
     in_hand: list[InHand]
+    now: Instant | None
 
 
 def take_in(service: Service, token: str, hand: Hand | None = None) -> TakenIn:
@@ -73,7 +75,7 @@ def take_in(service: Service, token: str, hand: Hand | None = None) -> TakenIn:
     )
     flat = unpack(packed)
     if not flat:
-        return TakenIn(0, [])
+        return TakenIn(0, [], None)
     reports, lengths = flat[: len(flat) // 2], flat[len(flat) // 2 :]
     arrived = [_arrive(raw or b"", int(length or 0)) for raw, length in zip(reports, lengths, strict=True)]
     now, pasts = look_back(service, [each.report for each in arrived])
@@ -95,7 +97,7 @@ def take_in(service: Service, token: str, hand: Hand | None = None) -> TakenIn:
     refused = sum(verdict in (b"dead", b"run_id_conflict") for verdict in verdicts)
     if refused:
         log.warning("%d of %d reports became dead letters; see `heald dead list`", refused, len(reports))
-    return TakenIn(len(reports), batch.in_hand(verdicts))
+    return TakenIn(len(reports), batch.in_hand(verdicts), now)
 
 
 def _arrive(raw: bytes, length: int) -> Arrived:

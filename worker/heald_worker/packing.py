@@ -82,5 +82,5 @@ class JobPacker:
 
     @property
     def shared(self) -> list[tuple[str | int, ...]]:
-        """The shared fields by number, with room for each job's own at their beginning."""
-        return [("data", "", "description", "", *fields) for fields in self._shared]
+        """The shared fields by number."""
+        return list(self._shared)

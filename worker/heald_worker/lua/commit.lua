@@ -150,12 +150,24 @@ local function announce(move, ids)
   return wrong
 end
 
+-- Most fields of a batch's jobs are alike: they are written once, with their life, and copied.
+local templates = {}
+local function template_of(job)
+  local number = job[7]
+  if not templates[number] then
+    local key = 'heald:job-template:' .. number
+    redis.pcall('DEL', key)
+    redis.pcall('HSET', key, unpack(shared_fields[number]))
+    redis.pcall('EXPIRE', key, job[4])
+    templates[number] = key
+  end
+  return templates[number]
+end
+
 local function send(move)
   local job = move[8]
-  local fields = shared_fields[job[7]]
-  fields[2], fields[4] = job[5], job[6]
-  local wrong = error_of(redis.pcall('HSET', job[2], unpack(fields)))
-    or error_of(redis.pcall('EXPIRE', job[2], job[4]))
+  local wrong = error_of(redis.pcall('COPY', template_of(job), job[2], 'REPLACE'))
+    or error_of(redis.pcall('HSET', job[2], 'data', job[5], 'description', job[6]))
   if job[8] ~= '' then
     local here = begun[job[8]] or {}
     here[#here + 1], here[#here + 2] = marked_until, job[9]
@@ -216,6 +228,7 @@ for key, queue in pairs(queues) do
     for _, run in ipairs(queue.runs) do bring_up(run) end
   end
 end
+for _, key in pairs(templates) do superfluous[#superfluous + 1] = key end
 if #superfluous > 0 then redis.pcall('DEL', unpack(superfluous)) end
 for registry, here in pairs(marks) do in_parts('ZREM', registry, here) end
 for registry, here in pairs(begun) do in_parts('ZADD', registry, here) end -- for RQ's tools alone

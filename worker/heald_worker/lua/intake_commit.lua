@@ -1,4 +1,5 @@
--- Commit an intake batch: create its runs, write its dead letters, delete it. All of it, or nothing when it is gone.
+-- Commit an intake batch: create its runs, write its dead letters, delete it. Nothing when it is gone; when something goes
+-- wrong on the way the batch stays, and is taken up again: what was created by then is a duplicate, and due.
 --
 -- KEYS  1 this batch's list   2 agenda   3 events   4 dead letters   5 stats
 -- ARGV  1 the batch's agenda member   2 msgpack of { items, fields that jobs share {{field, value...}...} }
@@ -74,7 +75,7 @@ local function bury(fields)
 end
 
 local function tell(run, kind, version, facts)
-  return redis.pcall('XADD', KEYS[3], 'MINID', '~', oldest_event, '*',
+  return redis.pcall('XADD', KEYS[3], '*',
     'run', run, 'kind', kind, 'version', version, 'facts', facts)
 end
 
@@ -96,6 +97,21 @@ local function taken_by(run)
   return stone and 'unknown' or nil
 end
 
+-- Most fields of a batch's jobs are alike: they are written once, with their life, and copied.
+local templates = {}
+local function template_of(job)
+  local number = job[7]
+  if not templates[number] then
+    local key = 'heald:job-template:' .. number
+    redis.pcall('DEL', key)
+    redis.pcall('HSET', key, unpack(shared_fields[number]))
+    redis.pcall('EXPIRE', key, job[4])
+    templates[number] = key
+  end
+  return templates[number]
+end
+
+local on_agenda = {}
 local function create(place, item)
   local run, digest, job = item[2], item[3], item[8]
   local owner = taken_by(run)
@@ -108,20 +124,15 @@ local function create(place, item)
     return 'run_id_conflict'
   end
   local key = ARGV[5] .. run
-  redis.call('ZADD', KEYS[2], now + item[6], run)
+  on_agenda[#on_agenda + 1], on_agenda[#on_agenda + 2] = now + item[6], run
   local id = tell(run, 'accepted', '1', item[7])
   redis.call('HSET', key, 'v', '1', 'c', item[4], 's', item[5], 'd', digest, 'i', item[10],
     'e', type(id) == 'string' and id or '')
-  if not queues[job[1]] then
-    redis.pcall('SADD', 'rq:queues', job[1])
-    queues[job[1]] = true
-  end
-  local fields = shared_fields[job[7]]
-  fields[2], fields[4] = job[5], job[6]
-  redis.pcall('HSET', job[2], unpack(fields))
-  redis.pcall('EXPIRE', job[2], job[4])
+  queues[job[1]] = queues[job[1]] or {}
+  redis.pcall('COPY', template_of(job), job[2], 'REPLACE')
+  redis.pcall('HSET', job[2], 'data', job[5], 'description', job[6])
   if job[8] == '' then
-    redis.pcall('RPUSH', job[1], job[3])
+    table.insert(queues[job[1]], job[3])
   else
     local here = begun[job[8]] or {}
     here[#here + 1], here[#here + 2] = marked_until, job[9]
@@ -132,17 +143,36 @@ local function create(place, item)
 end
 
 local answers = {}
-for i, item in ipairs(items) do
-  if item[1] == 'run' then
-    answers[i] = create(i, item)
-  else
-    bury(item[2])
-    answers[i] = 'dead'
+local function take_in_all()
+  for i, item in ipairs(items) do
+    if item[1] == 'run' then
+      answers[i] = create(i, item)
+    else
+      bury(item[2])
+      answers[i] = 'dead'
+    end
   end
 end
+local went_well, trouble = pcall(take_in_all)
+
+-- A call costs more than what it does: what many runs add to one key is written at once. Lua's stack holds 4000 values.
+-- The agenda comes first, and also where something went wrong on the way: what was created by then is not forgotten.
+local function in_parts(command, key, values)
+  for first = 1, #values, 4000 do
+    redis.pcall(command, key, unpack(values, first, math.min(first + 3999, #values)))
+  end
+end
+in_parts('ZADD', KEYS[2], on_agenda)
+if not went_well then return redis.error_reply(type(trouble) == 'table' and trouble.err or tostring(trouble)) end
+for queue, ids in pairs(queues) do
+  redis.pcall('SADD', 'rq:queues', queue)
+  in_parts('RPUSH', queue, ids)
+end
+for registry, here in pairs(begun) do in_parts('ZADD', registry, here) end -- for RQ's tools alone
+for _, key in pairs(templates) do redis.pcall('DEL', key) end
+redis.pcall('XTRIM', KEYS[3], 'MINID', '~', oldest_event)
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
-for registry, here in pairs(begun) do redis.pcall('ZADD', registry, unpack(here)) end -- for RQ's tools alone
 if kept then redis.pcall('HSET', KEYS[5], 'letters', kept.letters, 'letter_bytes', kept.bytes) end
 for name, count in pairs(counts) do
   if count > 0 then redis.pcall('HINCRBY', KEYS[5], name, count) end

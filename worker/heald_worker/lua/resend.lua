@@ -42,9 +42,7 @@ local function send(item)
   local status = redis.pcall('HGET', job[2], 'status')
   if type(status) == 'table' then redis.call('DEL', job[2]) end -- no job stood there
   if status == 'queued' and stands_in(queue, job[1], job[3]) then return 'queued' end
-  local fields = shared_fields[job[7]]
-  fields[2], fields[4] = job[5], job[6]
-  redis.call('HSET', job[2], unpack(fields))
+  redis.call('HSET', job[2], 'data', job[5], 'description', job[6], unpack(shared_fields[job[7]]))
   redis.call('EXPIRE', job[2], job[4])
   redis.pcall('SADD', 'rq:queues', job[1])
   redis.call('RPUSH', job[1], job[3])
