@@ -11,8 +11,8 @@ from support.artifacts import a_log
 from support.ci_logs import LOGS, text_of
 from support.reports import CAN_BE_FLAKY, MAKERS, Made
 
-PLAIN = b"\x07"
-"""The first byte of inputs that are taken as they are; see `targets.stretched`."""
+FIRST = b"\x07"
+"""The first byte, which decides how the others are cut, or what becomes of them."""
 SECRET = "hunter2-hunter2"
 
 
@@ -20,7 +20,7 @@ def logs() -> Iterator[bytes]:
     """Logs of failed builds, short ones, some as Windows writes them."""
     for number, log in enumerate(LOGS):
         text = text_of(log, lines=number % 5)
-        yield PLAIN + text.encode("utf-16" if number % 17 == 0 else "utf-8")
+        yield FIRST + text.encode("utf-16" if number % 17 == 0 else "utf-8")
 
 
 def reports_of(*forms: str) -> Callable[[], Iterator[bytes]]:
@@ -31,8 +31,8 @@ def reports_of(*forms: str) -> Callable[[], Iterator[bytes]]:
             cases = [Made("adds"), Made("divides", "failed", "expected 2 & got <3>\n\tat a.b(C.java:3)")]
             cases += [Made("waits", "skipped"), *([Made("rests", "flaky", "late")] if form in CAN_BE_FLAKY else [])]
             document = MAKERS[form](cases)
-            yield PLAIN + document.encode()
-            yield PLAIN + document.encode("utf-16")
+            yield FIRST + document.encode()
+            yield FIRST + document.encode("utf-16")
 
     return seeds
 
@@ -40,7 +40,7 @@ def reports_of(*forms: str) -> Callable[[], Iterator[bytes]]:
 def failures() -> Iterator[bytes]:
     """A stage on the first line, then the message."""
     for log in LOGS:
-        yield PLAIN + f"test\n{log.failure.strip()}".encode()
+        yield FIRST + f"test\n{log.failure.strip()}".encode()
 
 
 def wire_reports() -> Iterator[bytes]:
@@ -59,7 +59,7 @@ def records() -> Iterator[bytes]:
 def artifacts() -> Iterator[bytes]:
     """Digest and log: the digest as it has to be, or written out."""
     for content in records():
-        yield PLAIN + b"\n\0" + content
+        yield FIRST + b"\n\0" + content
         yield b"x" + digest_of(content).encode() + b"\0" + content
 
 
@@ -108,7 +108,7 @@ def secrets() -> Iterator[bytes]:
         "AKIA" + "A1" * 8,
     )
     for text in texts:
-        yield PLAIN + f"{SECRET}\n{text}".encode()
+        yield FIRST + f"{SECRET}\n{text}".encode()
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -35,20 +36,22 @@ from heald_worker.rulebook import RuleError, load, shipped_rulebook
 EXCERPT_CHARS = 2_000
 POISON = {"too_large", "not_utf8", "not_json", "wrong_shape", "unknown_version", "invalid_run_id"}
 _RULE_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-_OFTEN = 253
 
 
-# Inputs: the first byte says how they are cut, and now and then that they are said over and over
+# Inputs
 
 
 def stretched(data: bytes, size: int) -> bytes:
-    """What follows the first byte; for a high first byte over and over: what is harmless once may be slow when long."""
-    first, rest = data[:1], data[1:]
-    return (rest * (size // len(rest) + 1))[:size] if rest and first[0] >= _OFTEN else rest
+    """What follows the first byte, of one input in 64 over and over: what is harmless once may be slow when long.
+
+    The checksum tells which, as it falls anew for every change: the fuzzer cannot come to prefer such inputs.
+    """
+    rest = data[1:]
+    return (rest * (size // len(rest) + 1))[:size] if rest and zlib.crc32(data) % 64 == 0 else rest
 
 
 def _pieces(data: bytes, seed: bytes) -> Iterator[bytes]:
-    """The bytes in pieces of random sizes, tiny and huge ones; the same ones for the same input."""
+    """The bytes in pieces of random sizes, tiny and huge ones; an input's first byte is the seed."""
     chance, start = random.Random(seed), 0
     while start < len(data):
         size = chance.randint(1, 1 << chance.randint(0, 17))
@@ -169,7 +172,7 @@ def record(data: bytes) -> None:
 def artifact(data: bytes) -> None:
     """Two files of any bytes are a log that has their digest, or an artifact that cannot be believed."""
     digest, _, content = data[1:].partition(b"\0")
-    if data[:1] <= corpus.PLAIN:  # or hardly anything would get past the digest
+    if data[:1] <= corpus.FIRST:  # or hardly anything would get past the digest
         digest = digest_of(content).encode() + digest
     folder = _folder()
     (folder / "run-1" / LOG_FILE).write_bytes(content)
