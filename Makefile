@@ -54,8 +54,10 @@ TARGET ?=
 fuzz: $(FUZZER) ## feed every parser whatever breaks it, led by coverage; Linux only (SECONDS=, TARGET=)
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(if $(TARGET),--target $(TARGET))
 
-bench: $(STAMP) ## measure the service, as medians and ratios
-	$(BIN)/python tests/bench/bench.py
+PEERS ?=
+PEER_ENVIRONMENTS ?= .
+bench: $(STAMP) ## measure the service, as medians and ratios (PEERS=folder that runs other queues)
+	$(BIN)/python tests/bench/bench.py $(if $(PEERS),--peers $(PEERS) --peer-environments $(PEER_ENVIRONMENTS))
 
 bench-long: $(STAMP) ## work a backlog of a million runs off; takes 10 to 20 minutes and 15 GB
 	$(BIN)/python tests/bench/bench.py --long

@@ -28,6 +28,7 @@ import long
 import pushing
 import starts
 from lab import QUICK, Effort, Lab
+from peers import Peers
 from rich.console import Console
 from table import Row, as_json, show
 
@@ -55,13 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         effort = effort._replace(rounds=options.rounds)
     if options.backlog:
         effort = effort._replace(backlog=options.backlog)
+    peers = Peers(Path(options.peers), Path(options.peer_environments)) if options.peers else None
     about, rows = _about(effort), []
     progress = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="heald-bench-") as folder:
         measurements = LONG if options.long else MEASUREMENTS
         for name in options.only or measurements:
             progress.print(f"measuring: {name}", style="dim")
-            rows += _in_a_fresh_lab(measurements[name], Path(folder, name), effort)
+            rows += _in_a_fresh_lab(measurements[name], Path(folder, name), effort, peers)
     show(rows, about)
     if options.json:
         Path(options.json).write_text(as_json(rows, about) + "\n")
@@ -75,14 +77,18 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backlog", type=int, metavar="N", help="with --long: so many runs instead")
     parser.add_argument("--json", metavar="FILE", help="write the rows there, too")
     parser.add_argument("--rounds", type=int, metavar="N", help="interleaved rounds (default 3)")
+    parser.add_argument("--peers", metavar="DIR", help="a folder that runs the flow on other queues, see peers.py")
+    parser.add_argument("--peer-environments", metavar="DIR", default=".", help="where their environments are")
     parser.add_argument("--quick", action="store_true", help="tiny counts, to see that everything runs")
     return parser.parse_args(argv)
 
 
-def _in_a_fresh_lab(measure: Callable[[Lab], list[Row]], folder: Path, effort: Effort) -> list[Row]:
+def _in_a_fresh_lab(
+    measure: Callable[[Lab], list[Row]], folder: Path, effort: Effort, peers: Peers | None
+) -> list[Row]:
     folder.mkdir()
     with Server("valkey", folder) as server:
-        lab = Lab(server, folder, effort)
+        lab = Lab(server, folder, effort, peers)
         try:
             return measure(lab)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import peers
 import rq_flow
 from lab import MESSAGE, RECOVERIES, STAGE, Lab, Spent, heald, recording
 from table import Row, at_least, row
@@ -11,12 +12,17 @@ from table import Row, at_least, row
 HEALD = heald("worker", "--role", "control")
 SIMPLE = ["worker", rq_flow.QUEUE, "--quiet", "--worker-class", "rq.worker.SimpleWorker", "--url"]
 TARGET = 10
+RENAMED_TARGET, SYNCED_TARGET = 3, 2
+"""How many times the fastest peer, with artifacts that are renamed, and with artifacts that are on the disk."""
 
 
 def measure(lab: Lab) -> list[Row]:
     """The runs are queued first, then one worker starts; the clock stops when the last log stands in the stream."""
     plain, durable, twice, rq = [], [], [], []
+    others: dict[str, list[float]] = {name: [] for name in peers.ENVIRONMENTS} if lab.peers else {}
     for _ in range(lab.effort.rounds):
+        for name, rates in others.items():
+            rates.append(lab.peers.rate(lab, name, lab.effort.peer_runs))  # type: ignore[union-attr]
         rq.append(_rq(lab))
         plain.append(_heald(lab, fsync=False))
         durable.append(_heald(lab, fsync=True))
@@ -30,6 +36,23 @@ def measure(lab: Lab) -> list[Row]:
         at_least(TARGET, _ratio("heald renamed : RQ SimpleWorker", plain, heald_runs, rq, rq_runs)),
         at_least(TARGET, _ratio("heald synced : RQ SimpleWorker", durable, heald_runs, rq, rq_runs)),
         at_least(1, _ratio("two control processes : one", twice, heald_runs, durable, heald_runs)),
+        *_beside(others, [heald_runs / each.wall for each in plain], [heald_runs / each.wall for each in durable]),
+    ]
+
+
+def _beside(others: dict[str, list[float]], renamed: list[float], synced: list[float]) -> list[Row]:
+    """Other queues, and how many times the fastest of each round heald is."""
+    if not others:
+        return []
+    fastest = [max(rates) for rates in zip(*others.values(), strict=True)]
+
+    def times(name: str, ours: list[float], target: float) -> Row:
+        return at_least(target, row(name, [a / b for a, b in zip(ours, fastest, strict=True)], "x"))
+
+    return [
+        *(row(f"{name}, the same flow", rates, "/s") for name, rates in others.items()),
+        times("heald renamed : fastest peer", renamed, RENAMED_TARGET),
+        times("heald synced : fastest peer", synced, SYNCED_TARGET),
     ]
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import redis
 
@@ -19,6 +19,9 @@ from heald_producer.push import push_many
 from heald_producer.signals import Context, FailureReport, FailureSignal
 from heald_worker import keys
 from support.server import Server
+
+if TYPE_CHECKING:
+    from peers import Peers
 
 MESSAGE = "tests/test_cart.py::test_total AssertionError: expected 200, got 503\n" + "x" * 400
 """What fails in every measured run: a test, in some four hundred bytes."""
@@ -41,11 +44,12 @@ class Effort(NamedTuple):
     footprint_runs: int = 10_000
     memory_runs: tuple[int, ...] = (1_000, 10_000)
     backlog: int = 1_000_000
+    peer_runs: int = 4_000
     log_megabytes: int = 100
     output_megabytes: int = 1_000
 
 
-QUICK = Effort(1, 500, 50, 60, 10, 5, 2, 200, (50, 200), 1_000, 4, 4)
+QUICK = Effort(1, 500, 50, 60, 10, 5, 2, 200, (50, 200), 1_000, 60, 4, 4)
 """Enough to see that everything runs; the numbers mean nothing."""
 
 
@@ -61,8 +65,8 @@ class Spent(NamedTuple):
 class Lab:
     """One server, one folder; `fresh` begins anew in both."""
 
-    def __init__(self, server: Server, folder: Path, effort: Effort) -> None:
-        self.server, self.folder, self.effort = server, folder, effort
+    def __init__(self, server: Server, folder: Path, effort: Effort, peers: Peers | None = None) -> None:
+        self.server, self.folder, self.effort, self.peers = server, folder, effort, peers
         self.client = redis.Redis.from_url(server.url)
         self._round = 0
 
