@@ -82,7 +82,7 @@ make[2]: *** [CMakeFiles/till.dir/build.make:97: till] Error 1
         "rustc",
         "rustc",
         """
-   Compiling till v0.3.1 (/work/till)
+   Compiling till v0.3.1 (/srv/ci/till)
 error[E0308]: mismatched types
   --> src/drawer.rs:17:9
    |
@@ -161,9 +161,9 @@ panic: runtime error: invalid memory address or nil pointer dereference
 
 goroutine 7 [running]:
 shop.example/till/drawer.(*Drawer).Open(...)
-	/work/drawer/open.go:19
+	/srv/ci/drawer/open.go:19
 shop.example/till/drawer.TestOpen(0xc000126680)
-	/work/drawer/open_test.go:12 +0x1d
+	/srv/ci/drawer/open_test.go:12 +0x1d
 exit status 2
 """,
         ("panic: runtime error: invalid memory address or nil pointer dereference", "[signal SIGSEGV"),
@@ -175,7 +175,7 @@ exit status 2
 [INFO] -------------------------------------------------------------
 [ERROR] COMPILATION ERROR :
 [INFO] -------------------------------------------------------------
-[ERROR] /work/shop/src/main/java/shop/Cart.java:[27,16] cannot find symbol
+[ERROR] /srv/ci/shop/src/main/java/shop/Cart.java:[27,16] cannot find symbol
   symbol:   method totals()
   location: class shop.Cart
 [INFO] 1 error
@@ -185,7 +185,7 @@ exit status 2
 [INFO] ------------------------------------------------------------------------
 [INFO] Total time:  9.120 s
 [ERROR] Failed to execute goal org.apache.maven.plugins:maven-compiler-plugin:3.11.0:compile (default-compile) on project shop: Compilation failure
-[ERROR] /work/shop/src/main/java/shop/Cart.java:[27,16] cannot find symbol
+[ERROR] /srv/ci/shop/src/main/java/shop/Cart.java:[27,16] cannot find symbol
 [ERROR]   symbol:   method totals()
 [ERROR]   location: class shop.Cart
 [ERROR] -> [Help 1]
@@ -219,7 +219,7 @@ org.opentest4j.AssertionFailedError: wrong sum ==> expected: <30> but was: <29>
         "kotlinc",
         """
 > Task :till:compileKotlin FAILED
-e: file:///work/till/src/main/kotlin/Drawer.kt:14:9 Unresolved reference: unlok
+e: file:///srv/ci/till/src/main/kotlin/Drawer.kt:14:9 Unresolved reference: unlok
 
 FAILURE: Build failed with an exception.
 
@@ -269,11 +269,11 @@ FAILED tests/test_drawer.py::test_change_is_given - assert [20] == [20, 10]
         "",
         """
 Traceback (most recent call last):
-  File "/work/manage.py", line 22, in <module>
+  File "/srv/ci/manage.py", line 22, in <module>
     main()
-  File "/work/manage.py", line 18, in main
+  File "/srv/ci/manage.py", line 18, in main
     from shop.settings import tills
-ImportError: cannot import name 'tills' from 'shop.settings' (/work/shop/settings.py)
+ImportError: cannot import name 'tills' from 'shop.settings' (/srv/ci/shop/settings.py)
 """,
         ("Traceback (most recent call last):", "ImportError: cannot import name 'tills' from 'shop.settings'"),
         "ERROR: Job failed: exit code 1",
@@ -286,7 +286,7 @@ ImportError: cannot import name 'tills' from 'shop.settings' (/work/shop/setting
 FAIL: test_rounding (shop.tests.SumTest.test_rounding)
 ----------------------------------------------------------------------
 Traceback (most recent call last):
-  File "/work/shop/tests.py", line 9, in test_rounding
+  File "/srv/ci/shop/tests.py", line 9, in test_rounding
     self.assertEqual(total(0.1, 0.2), 0.3)
 AssertionError: 0.30000000000000004 != 0.3
 
@@ -358,7 +358,7 @@ error Command failed with exit code 2.
         "eslint",
         "eslint",
         """
-/work/src/basket.js
+/srv/ci/src/basket.js
   3:7   error    'coins' is assigned a value but never used  no-unused-vars
   9:14  warning  Unexpected console statement                no-console
 
@@ -372,12 +372,12 @@ error Command failed with exit code 2.
         "webpack",
         """
 ERROR in ./src/till.js 2:0-30
-Module not found: Error: Can't resolve './drawr' in '/work/src'
+Module not found: Error: Can't resolve './drawr' in '/srv/ci/src'
  @ ./src/index.js 5:0-24 6:2-6
 
 webpack 5.91.0 compiled with 1 error in 2310 ms
 """,
-        ("ERROR in ./src/till.js 2:0-30", "Module not found: Error: Can't resolve './drawr' in '/work/src'"),
+        ("ERROR in ./src/till.js 2:0-30", "Module not found: Error: Can't resolve './drawr' in '/srv/ci/src'"),
     ),
     CiLog(
         "npm install",
@@ -489,7 +489,7 @@ There was 1 failure:
 1) Shop\\DrawerTest::testChange
 Failed asserting that 20 matches expected 30.
 
-/work/tests/DrawerTest.php:19
+/srv/ci/tests/DrawerTest.php:19
 
 FAILURES!
 Tests: 88, Assertions: 240, Failures: 1.
@@ -504,13 +504,13 @@ Tests: 88, Assertions: 240, Failures: 1.
         "php",
         "php",
         """
-PHP Fatal error:  Uncaught Error: Call to undefined function Shop\\unlock() in /work/src/Drawer.php:8
+PHP Fatal error:  Uncaught Error: Call to undefined function Shop\\unlock() in /srv/ci/src/Drawer.php:8
 Stack trace:
-#0 /work/bin/till.php(3): Shop\\Drawer->open()
+#0 /srv/ci/bin/till.php(3): Shop\\Drawer->open()
 #1 {main}
-  thrown in /work/src/Drawer.php on line 8
+  thrown in /srv/ci/src/Drawer.php on line 8
 """,
-        ("Call to undefined function Shop\\unlock() in /work/src/Drawer.php:8",),
+        ("Call to undefined function Shop\\unlock() in /srv/ci/src/Drawer.php:8",),
     ),
     CiLog(
         "composer",
@@ -527,11 +527,11 @@ Your requirements could not be resolved to an installable set of packages.
         "dotnet",
         "msbuild",
         """
-/work/Till/Drawer.cs(15,20): error CS0103: The name 'unlock' does not exist in the current context [/work/Till/Till.csproj]
+/srv/ci/Till/Drawer.cs(15,20): error CS0103: The name 'unlock' does not exist in the current context [/srv/ci/Till/Till.csproj]
 
 Build FAILED.
 
-/work/Till/Drawer.cs(15,20): error CS0103: The name 'unlock' does not exist in the current context [/work/Till/Till.csproj]
+/srv/ci/Till/Drawer.cs(15,20): error CS0103: The name 'unlock' does not exist in the current context [/srv/ci/Till/Till.csproj]
     0 Warning(s)
     1 Error(s)
 
@@ -550,7 +550,7 @@ Time Elapsed 00:00:07.18
 Expected: 30
 Actual:   20
   Stack Trace:
-     at Till.Tests.DrawerTests.GivesChange() in /work/Till.Tests/DrawerTests.cs:line 21
+     at Till.Tests.DrawerTests.GivesChange() in /srv/ci/Till.Tests/DrawerTests.cs:line 21
 
 Failed!  - Failed:     1, Passed:    64, Skipped:     0, Total:    65, Duration: 1 s
 """,
@@ -561,7 +561,7 @@ Failed!  - Failed:     1, Passed:    64, Skipped:     0, Total:    65, Duration:
         "",
         """
 [ RUN      ] Drawer.GivesChange
-/work/tests/drawer_test.cc:33: Failure
+/srv/ci/tests/drawer_test.cc:33: Failure
 Expected equality of these values:
   drawer.change(30)
     Which is: 20
@@ -575,7 +575,7 @@ The following tests FAILED:
 Errors while running CTest
 """,
         (
-            "/work/tests/drawer_test.cc:33: Failure",
+            "/srv/ci/tests/drawer_test.cc:33: Failure",
             "Expected equality of these values:",
             "[  FAILED  ] Drawer.GivesChange",
             "17 - drawer_test (Failed)",
@@ -588,10 +588,10 @@ Errors while running CTest
 =================================================================
 ==4127==ERROR: AddressSanitizer: heap-buffer-overflow on address 0x602000000018 at pc 0x55d2 bp 0x7ffd sp 0x7ffc
 READ of size 4 at 0x602000000018 thread T0
-    #0 0x55d2a1 in Drawer::coins() /work/src/drawer.cc:88:12
-    #1 0x55d3b0 in main /work/src/main.cc:12:3
+    #0 0x55d2a1 in Drawer::coins() /srv/ci/src/drawer.cc:88:12
+    #1 0x55d3b0 in main /srv/ci/src/main.cc:12:3
 
-SUMMARY: AddressSanitizer: heap-buffer-overflow /work/src/drawer.cc:88:12 in Drawer::coins()
+SUMMARY: AddressSanitizer: heap-buffer-overflow /srv/ci/src/drawer.cc:88:12 in Drawer::coins()
 ==4127==ABORTING
 """,
         ("AddressSanitizer: heap-buffer-overflow on address", "drawer.cc:88:12", "SUMMARY: AddressSanitizer"),
@@ -696,7 +696,7 @@ CMake Error at CMakeLists.txt:14 (find_package):
         "bazel",
         "",
         """
-ERROR: /work/till/BUILD:7:11: Compiling till/drawer.cc failed: (Exit 1): gcc failed: error executing command /usr/bin/gcc -U_FORTIFY_SOURCE
+ERROR: /srv/ci/till/BUILD:7:11: Compiling till/drawer.cc failed: (Exit 1): gcc failed: error executing command /usr/bin/gcc -U_FORTIFY_SOURCE
 till/drawer.cc:5:10: fatal error: coins/coins.h: No such file or directory
     5 | #include "coins/coins.h"
       |          ^~~~~~~~~~~~~~~
@@ -704,7 +704,7 @@ compilation terminated.
 Target //till:drawer failed to build
 FAILED: Build did NOT complete successfully
 """,
-        ("till/drawer.cc:5:10: fatal error: coins/coins.h: No such file or directory", "ERROR: /work/till/BUILD:7:11"),
+        ("till/drawer.cc:5:10: fatal error: coins/coins.h: No such file or directory", "ERROR: /srv/ci/till/BUILD:7:11"),
     ),
     CiLog(
         "ghc",
@@ -741,7 +741,7 @@ Finished in 0.3 seconds
         "scala with sbt",
         "",
         """
-[error] /work/src/main/scala/Drawer.scala:9:14: not found: value unlock
+[error] /srv/ci/src/main/scala/Drawer.scala:9:14: not found: value unlock
 [error]     val key = unlock(coins)
 [error]               ^
 [error] one error found
@@ -824,11 +824,11 @@ The build has been terminated
         "black and flake8",
         "",
         """
-would reformat /work/shop/drawer.py
+would reformat /srv/ci/shop/drawer.py
 Oh no! 💥 💔 💥
 1 file would be reformatted, 120 files would be left unchanged.
 shop/drawer.py:3:1: F401 'os' imported but unused
 """,
-        ("would reformat /work/shop/drawer.py", "shop/drawer.py:3:1: F401 'os' imported but unused"),
+        ("would reformat /srv/ci/shop/drawer.py", "shop/drawer.py:3:1: F401 'os' imported but unused"),
     ),
 )
