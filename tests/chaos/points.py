@@ -34,7 +34,7 @@ CONTROL = {
     "half an artifact is written": Point("os:open", "before", only="recovery.digest"),
     "an artifact is staged": Point("os:rename", "before"),
     "an artifact is in place, not synced": Point("os:rename", "after"),
-    "between artifact and ended": Point("heald_worker.decisions:write_artifacts", "after"),
+    "between artifact and ended": Point("heald_worker.closing:write_artifacts", "after"),
     "the janitor has looked": Point("script due", "after"),
     "before a notice": Point("heald_worker.notifying:deliver", "before"),
     "a notice is delivered, not noted": Point("heald_worker.notifying:deliver", "after"),

@@ -704,7 +704,10 @@ compilation terminated.
 Target //till:drawer failed to build
 FAILED: Build did NOT complete successfully
 """,
-        ("till/drawer.cc:5:10: fatal error: coins/coins.h: No such file or directory", "ERROR: /srv/ci/till/BUILD:7:11"),
+        (
+            "till/drawer.cc:5:10: fatal error: coins/coins.h: No such file or directory",
+            "ERROR: /srv/ci/till/BUILD:7:11",
+        ),
     ),
     CiLog(
         "ghc",

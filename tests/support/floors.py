@@ -23,9 +23,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("service", "queues", "repairs", "repairs.*", "notices", "webhook"),
     (
         *("jobs", "intake", "history", "flaky", "agenda", "control", "leases"),
-        *("moves", "decisions", "repairing", "notifying"),
+        *("moves", "commits", "closing", "decisions", "repairing", "notifying"),
     ),
-    ("workers", "repair_worker", "supervisor", "upkeep"),
+    ("bell", "workers", "repair_worker", "supervisor", "upkeep"),
     ("cli", "cli.*", "__main__"),
 )
 """Modules of `heald_worker`, from the ground up. `heald_producer` may be imported from every floor but the core's."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from heald_worker.control import Bell
+from heald_worker.bell import Bell
 
 
 def test_a_signal_may_ring_the_bell_at_any_moment_of_a_wait() -> None:

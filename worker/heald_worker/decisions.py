@@ -6,12 +6,12 @@ job for it; whatever dies in between is brought up by the agenda.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from heald_worker import queues
-from heald_worker.agenda import give_up
-from heald_worker.artifacts import ArtifactsUnavailable, Item, WriteResult, write_artifacts
+from heald_worker.closing import close
+from heald_worker.commits import GONE_THROUGH, Closing, Planned, commit_plans, discard, stumble
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.recovery import (
@@ -20,20 +20,15 @@ from heald_worker.core.recovery import (
     Event,
     InvalidTransition,
     Phase,
-    Recorded,
     RepairEnded,
-    Step,
     advance,
 )
-from heald_worker.ledger import Finished, Held, Move, new_commit_id
-from heald_worker.moves import InHand, Sealed, in_hand, move_for, seal, spent_job
+from heald_worker.ledger import Finished, Held
+from heald_worker.moves import InHand, move_for, spent_job
 from heald_worker.queues import Hand
 from heald_worker.repairs import RepairOrder, perform
 from heald_worker.service import Service, Verdict, log
 from heald_worker.states import UnreadableRun
-
-GONE_THROUGH = frozenset({"committed", "already_mine"})
-
 
 Think = Callable[[Service, Held, Instant], tuple[Event, dict[str, object]]]
 """What a job asks for: the event that brings its run on, and facts about it."""
@@ -47,36 +42,12 @@ class Nudged(NamedTuple):
     finished: Finished
 
 
-class Planned(NamedTuple):
-    """A step for one run, not committed yet."""
-
-    held: Held
-    step: Step
-    finished: Finished | None
-    detail: dict[str, object] | None = None
-    sealed: Sealed | None = None
-
-
 class Job(NamedTuple):
     """A run as it is now, what its job asks for, and what its commit has to clear away."""
 
     held: Held
     think: Think
     finished: Finished
-
-
-class Closing(NamedTuple):
-    """A run whose log is fixed and not yet on disk."""
-
-    held: Held
-    finished: Finished | None
-
-
-class Committed(NamedTuple):
-    """What a batch of commits leaves to do: runs to close, and runs to go on with."""
-
-    closing: list[Closing]
-    in_hand: list[InHand]
 
 
 def _never() -> bool:
@@ -158,15 +129,8 @@ def _plan(service: Service, job: Job, now: Instant) -> Planned | None:
         log.warning("run %s: a nudge for it makes no sense: %s", recovery.run_id, error)
         discard(service, [job.finished])
     except Exception as error:  # noqa: BLE001  one run's trouble stops no other
-        _stumble(service, job.held, error)
+        stumble(service, job.held, error)
     return None
-
-
-def _stumble(service: Service, held: Held, error: Exception) -> None:
-    """One run's trouble stops no other; the agenda brings it up again until it is parked."""
-    run_id = held.run.recovery.run_id
-    log.error("run %s cannot be advanced", run_id, exc_info=error)
-    give_up(service, run_id, held.version, f"{type(error).__name__}: {error}")
 
 
 def _next_event(service: Service, held: Held, now: Instant) -> tuple[Event, dict[str, object]]:
@@ -220,93 +184,6 @@ def order_for(held: Held) -> RepairOrder:
         context=run.context,
         generation=run.generation,
     )
-
-
-def commit_plans(service: Service, planned: Iterable[Planned], now: Instant, hand: Hand | None = None) -> Committed:
-    """Commit steps, all of them in one round trip."""
-    plans, moves, commit_id = [], [], new_commit_id()
-    for plan in planned:
-        try:
-            moves.append(_move(service, plan, now, commit_id, hand))
-            plans.append(plan)
-        except Exception as error:  # noqa: BLE001  one run's trouble stops no other
-            _stumble(service, plan.held, error)
-    closing, going_on, stale = list[Closing](), list[InHand](), []
-    for plan, move, verdict in zip(plans, moves, service.ledger.commit(moves), strict=True):
-        if verdict not in GONE_THROUGH:
-            if verdict.startswith("error"):
-                log.error("run %s was not committed: %s", move.run_id, verdict)
-            elif plan.finished:
-                stale.append(plan.finished)
-        elif plan.step.recovery.phase is Phase.CLOSING:
-            closing.append(Closing(plan.held.after(move, plan.step.recovery), None))
-        elif move.job and move.job.mark:
-            going_on.append(in_hand(plan.held.after(move, plan.step.recovery), move.job))
-    if stale:
-        discard(service, stale)
-    return Committed(closing, going_on)
-
-
-def _move(service: Service, plan: Planned, now: Instant, commit_id: str, hand: Hand | None) -> Move:
-    return move_for(
-        service,
-        plan.held,
-        plan.step,
-        now,
-        finished=plan.finished,
-        detail=plan.detail,
-        nudge=plan.step.recovery.phase is not Phase.CLOSING,
-        commit_id=commit_id,
-        hand=hand,
-        sealed=plan.sealed,
-    )
-
-
-def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
-    """Write the artifacts of closing runs, all of a batch at once, and commit what comes after."""
-    logs = []
-    for each in closing:
-        try:
-            logs.append((*each, seal(each.held.run.recovery)))
-        except Exception as error:  # noqa: BLE001  one run's trouble stops no other
-            _stumble(service, each.held, error)
-    if not logs:
-        return
-    try:
-        written = _write(service, [(held.run.recovery.run_id, *sealed) for held, _, sealed in logs])
-    except ArtifactsUnavailable as trouble:
-        log.error("%d recovery logs wait for their artifacts: %s", len(logs), trouble)
-        return
-    planned = []
-    for (held, finished, sealed), result in zip(logs, written, strict=True):
-        recovery = held.run.recovery
-        if result.trouble:
-            log.error("run %s waits for its artifact: %s", recovery.run_id, result.trouble)
-            give_up(service, recovery.run_id, held.version, result.trouble)
-            continue
-        if result.state == "replaced":
-            log.warning("run %s had another artifact; the ledger's took its place", recovery.run_id)
-        notify = service.notice_for(recovery.ending, held.run.dry_run) is not None
-        planned.append(Planned(held, advance(recovery, Recorded(notify), now), finished, sealed=sealed))
-    commit_plans(service, planned, now)
-
-
-def _write(service: Service, items: Sequence[Item]) -> list[WriteResult]:
-    if not service.settings.fsync:
-        return write_artifacts(service.artifacts, items, fsync=False)
-    with service.thinking.elsewhere():
-        return write_artifacts(service.artifacts, items, fsync=True)
-
-
-def discard(service: Service, finished: Sequence[Finished]) -> None:
-    """Clear away jobs that have nothing to do any more: their run has moved on."""
-    pipe = service.client.pipeline(transaction=False)
-    for job in finished:
-        pipe.delete(job.job_key)
-        if job.mark:
-            pipe.zrem(job.registry_key, job.mark)
-    with service.thinking.elsewhere():
-        pipe.execute()
 
 
 def nudged(queue: str, run_id: str, version: int, execution: str = "") -> Nudged:

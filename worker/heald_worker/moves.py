@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from heald_worker import keys, queues
 from heald_worker.core.instant import Instant
 from heald_worker.core.policy import RecoveryAction
-from heald_worker.core.recovery import Ending, Phase, Recovery, Step, log_of, outcome_of, owed
+from heald_worker.core.recovery import Announce, Ending, Phase, Recovery, Step, log_of, outcome_of, owed
 from heald_worker.flaky import lesson_of
 from heald_worker.ledger import (
     Completion,
@@ -145,9 +145,6 @@ def move_for(
         sealed: the log of a run that ends, where the caller has it.
     """
     run = replace(held.run, recovery=step.recovery)
-    announces = step.announces
-    if detail:
-        announces = (replace(announces[0], facts={**announces[0].facts, **detail}), *announces[1:])
     completion, job, wait, state = None, None, Wait(0, False), b""
     if run.recovery.phase is Phase.ENDED:
         completion = _completion(service, run, held.digest, sealed or seal(run.recovery))
@@ -163,12 +160,17 @@ def move_for(
         commit_id=commit_id or new_commit_id(),
         state=state,
         due_ms=wait.due_ms,
-        announces=announces,
+        announces=_told(step, detail) if detail else step.announces,
         job=job,
         finished=finished,
         completion=completion,
         opened=b"" if run.is_parted or not state else encode_opened(run),
     )
+
+
+def _told(step: Step, detail: dict[str, object]) -> tuple[Announce, ...]:
+    first, *others = step.announces
+    return (replace(first, facts={**first.facts, **detail}), *others)
 
 
 def seal(recovery: Recovery) -> Sealed:

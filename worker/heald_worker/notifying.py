@@ -9,8 +9,9 @@ from threading import Event
 import msgspec
 import redis
 
+from heald_worker.commits import GONE_THROUGH, discard
 from heald_worker.core.recovery import Claim, NoticeEnded, Phase, Recovery, advance, log_of
-from heald_worker.decisions import GONE_THROUGH, Nudged, discard
+from heald_worker.decisions import Nudged
 from heald_worker.leases import Lease, renewing
 from heald_worker.ledger import Held
 from heald_worker.moves import move_for

@@ -21,8 +21,9 @@ import redis
 
 from heald_worker import keys
 from heald_worker.agenda import reclaim
+from heald_worker.commits import GONE_THROUGH, discard
 from heald_worker.core.recovery import Claim, Phase, RepairEnded, advance
-from heald_worker.decisions import GONE_THROUGH, discard, nudged, order_for
+from heald_worker.decisions import nudged, order_for
 from heald_worker.ledger import Held
 from heald_worker.moves import move_for
 from heald_worker.queues import REPAIR

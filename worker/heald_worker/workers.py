@@ -16,7 +16,8 @@ from rq.worker import SimpleWorker, WorkerStatus
 
 from heald_producer.connection import trouble as explain
 from heald_worker import jobs, keys, queues
-from heald_worker.control import Backlog, Bell, Control
+from heald_worker.bell import Bell
+from heald_worker.control import Backlog, Control
 from heald_worker.queues import SafeQueue
 from heald_worker.repairing import own_scratch
 from heald_worker.service import Service, log
