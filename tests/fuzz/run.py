@@ -22,7 +22,7 @@ from fuzz.corpus import WORDS
 from fuzz.targets import TARGETS
 
 HOME = Path(__file__).resolve().parents[2] / ".fuzz"
-HANGS_AFTER = 120
+HANGS_AFTER = 600
 """Seconds on the wall after which an input hangs; `one.py` counts the processor's."""
 MEGABYTES = 1_024
 """Of memory that a process may take."""
