@@ -10,6 +10,7 @@ from pathlib import Path
 BENCH = Path(__file__).resolve().parent.parent / "bench" / "bench.py"
 ROWS = (
     "diagnosis of a message",
+    "diagnosis of new lines",
     "extraction, a build's log",
     "extraction, a build's log, peak memory",
     "extraction, a log of errors",

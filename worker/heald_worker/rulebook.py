@@ -16,7 +16,8 @@ import msgspec
 
 from heald_producer import __version__
 from heald_producer.signals import FailureSignal
-from heald_worker.core.judge import ENGINE, BadPattern, Judge
+from heald_worker.core.judge import ENGINE, Judge
+from heald_worker.core.patterns import BadPattern
 from heald_worker.core.rules import Example, Explanation, Rule, Tool
 from heald_worker.core.taxonomy import Diagnosis, Taxonomy, TaxonomyRef
 from heald_worker.rulepack import SET_MARK, Pack, RuleError, RuleText, read_pack

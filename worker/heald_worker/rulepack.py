@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from heald_worker.core.judge import BadPattern, compile_pattern
+from heald_worker.core.patterns import BadPattern, compile_pattern
 from heald_worker.core.rules import Example, Int32, Rule, Tool
 from heald_worker.core.taxonomy import FailureClass
 
@@ -24,7 +25,7 @@ SET_MARK = "@"
 """`@name` in a list of patterns stands for the set of that name."""
 SIGNAL_BASE = 128
 """A shell's exit code for a command that died of signal n is 128 + n; Python's is -n."""
-_NAME = compile_pattern(r"\A[a-z0-9][a-z0-9_.-]{0,63}\z")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
 class RuleError(Exception):
@@ -183,7 +184,7 @@ def _examples(given: Sequence[str | Example]) -> tuple[Example, ...]:
 
 
 def _name(text: str, where: str) -> str:
-    if _NAME.search(text.encode()):
+    if _NAME.fullmatch(text):
         return text
     raise RuleError(f"{text!r} is no name", "use 1 to 64 of a-z 0-9 _ . - that start with a letter or digit", where)
 

@@ -28,7 +28,7 @@ _ITEM = re.compile(
     re.DOTALL,
 )
 _TIMES = re.compile(r"(?:([*+?])|\{(\d+)(,(\d*))?\})\??")
-_ASSERTED = frozenset(("^", "$", r"\b", r"\B", r"\A", r"\z"))
+_ASSERTED = frozenset(("^", "$", r"\b", r"\B"))
 _NARROW = frozenset((r"\d", r"\s"))
 _WIDE = frozenset((".", r"\w", r"\W", r"\S", r"\D"))
 _LEFT_ALONE = frozenset((r"\Q", r"\E", r"\C", *(rf"\{digit}" for digit in range(10))))
