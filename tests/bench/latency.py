@@ -13,7 +13,7 @@ from heald_worker import keys
 
 WORKER = heald("worker", "--repairs", "1")
 COMMAND = '[repairs.patch_forward]\nkind = "command"\ncommand = ["true"]\n'
-TARGET = 10
+TARGET = 5
 WARM_UP = 3
 REST = 0.05
 """Seconds without work before each push: the processes sleep again."""

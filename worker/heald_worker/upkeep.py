@@ -57,9 +57,15 @@ class RegisteredWorker(BaseWorker):
         """Nothing to leave."""
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
-        """Tell RQ's tools that this worker lives, also when its record went while the server was away."""
-        super().heartbeat(timeout, pipeline)
-        if pipeline is None and not self.connection.hexists(self.key, "birth"):
+        """Tell RQ's tools that this worker lives, also when its record went while the server was away: in one trip."""
+        if pipeline is not None:
+            super().heartbeat(timeout, pipeline)
+            return
+        with self.connection.pipeline(transaction=False) as pipe:
+            super().heartbeat(timeout, pipe)
+            pipe.hexists(self.key, "birth")
+            *_, is_registered = pipe.execute()
+        if not is_registered:
             self._register_again()
 
     def _register_again(self) -> None:
