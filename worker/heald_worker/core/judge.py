@@ -138,6 +138,7 @@ def _colours() -> Pattern:
 _CLOCK = rb"\d\d:\d\d:\d\d[.\d]*"
 _STAMP = (
     rb"\[?\d{4}-\d\d-\d\dT" + _CLOCK + rb"(?:Z|[+-]\d\d:?\d\d)\]?(?: \d\d[OE]\+?)?[ \t]{1,2}|" + _CLOCK + rb"[ \t]{1,2}"
+    rb"|(?:#\d{1,5} )?\d{1,6}\.\d{2,4} |\[ {0,6}\d{1,7}s\] |BUILDSTDERR: ?"  # BuildKit, OBS, mock
 )
 _MARK = rb"##\[error\]|::error[^:\n]*::"
 
