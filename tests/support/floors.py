@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("artifacts", "artifact_*", "ledger", "corrections", "disk", "packing", "states", "thinking"),
         *("streams", "patience", "groups", "letters", "views"),
     ),
-    ("service", "queues", "repairs", "repairs.*", "notices", "webhook"),
+    ("alarm", "service", "queues", "repairs", "repairs.*", "notices", "webhook"),
     (
         *("jobs", "intake", "history", "flaky", "agenda", "control", "leases"),
         *("moves", "commits", "closing", "decisions", "repairing", "notifying"),

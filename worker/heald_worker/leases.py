@@ -7,7 +7,6 @@ Whoever works under a lease has two bounds. When it cannot be renewed, the work 
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import math
 import mmap
 import os
@@ -19,6 +18,7 @@ from threading import Event, Lock, Thread
 
 import redis
 
+from heald_worker.alarm import clear_alarm, set_alarm
 from heald_worker.ledger import Held
 from heald_worker.repairs.keeper import signal_descendants
 from heald_worker.service import Service, log, milliseconds
@@ -28,6 +28,8 @@ MARGIN = 4.0
 renewed: one look a second, and two seconds for a server that does not answer, fit in."""
 LAST_MARGIN = 2.0
 """The same for a process that ends itself: one look every half second, and the time to kill, fit in."""
+ALARM_MARGIN = 1.0
+"""The same for the alarm, which ends what did not end itself in the second before."""
 LOOK = 0.5
 """Seconds between two tries to renew a lease that is due."""
 LEASE_LOST = 75
@@ -70,15 +72,16 @@ class Lease:
     def left(self) -> float:
         """Seconds until a repair has to be killed, to be gone for sure when the lease ends."""
         length = self._length_ms / 1000
-        return self._rest - max(MARGIN, length / 4)
+        return self.rest - max(MARGIN, length / 4)
 
     @property
     def last_left(self) -> float:
         """Seconds until this process has to end, if its work cannot be ended otherwise."""
-        return self._rest - LAST_MARGIN
+        return self.rest - LAST_MARGIN
 
     @property
-    def _rest(self) -> float:
+    def rest(self) -> float:
+        """Seconds until the lease ends."""
         return self._length_ms / 1000 - (time.monotonic() - self._renewed_at[0])
 
     def renew(self) -> bool:
@@ -112,7 +115,7 @@ def renewing(lease: Lease, taken: Callable[[], None], beat: Callable[[], None] =
 
     Args:
         taken: called in the thread, once, when the lease is somebody else's.
-        beat: called after every look at the lease.
+        beat: called after every look at the lease, also when it could not be renewed.
     """
     over = Event()
 
@@ -122,9 +125,9 @@ def renewing(lease: Lease, taken: Callable[[], None], beat: Callable[[], None] =
                 if lease.is_due and not lease.renew() and not over.is_set():
                     taken()
                     return
-                beat()
             except (redis.RedisError, OSError) as trouble:
                 log.warning("the lease of run %s cannot be renewed: %s", lease.claimed.run.recovery.run_id, trouble)
+            beat()
 
     Thread(target=look_after, name="heald-lease", daemon=True).start()
     try:
@@ -137,34 +140,39 @@ def renewing(lease: Lease, taken: Callable[[], None], beat: Callable[[], None] =
 def kept(lease: Lease, beat: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Keep a lease while this very process works under it: renew it, or end the process before the lease can end.
 
-    The alarm that ends it rings outside of Python, so it works while a C function hangs, too; every renewal sets it
-    anew. A lease that was taken away ends the process at once.
+    A lease that was taken away, or is about to end, ends the process and everything below it. Where no Python code
+    runs, because a C function hangs or the process is stopped, an alarm ends it; every renewal sets it anew.
 
     Args:
         beat: called about every second.
     """
-    run_id, armed, lock = lease.claimed.run.recovery.run_id, True, Lock()
+    armed, lock = True, Lock()
 
-    def set_alarm() -> None:
-        with lock:
-            if armed:
-                faulthandler.dump_traceback_later(max(0.001, lease.last_left), exit=True)
+    def alarm() -> None:
+        set_alarm(lease.rest - ALARM_MARGIN)
+
+    def end_because(reason: str) -> None:
+        log.error("the repair of run %s %s, which ends with it", lease.claimed.run.recovery.run_id, reason)
+        end_at_once()
 
     def look() -> None:
-        set_alarm()
+        with lock:
+            if armed and lease.last_left < 0:
+                end_because("has outlived its lease in this process")
+            elif armed:
+                alarm()
         beat()
 
     def taken() -> None:
         with lock:
             if armed:
-                log.error("the repair of run %s was taken from this process, which ends with it", run_id)
-                end_at_once()
+                end_because("was taken from this process")
 
-    set_alarm()
+    alarm()
     try:
         with renewing(lease, taken, look):
             yield
     finally:
         with lock:
             armed = False
-            faulthandler.cancel_dump_traceback_later()
+            clear_alarm()
