@@ -138,7 +138,8 @@ def _colours() -> Pattern:
 _CLOCK = rb"\d\d:\d\d:\d\d[.\d]*"
 _STAMP = (
     rb"\[?\d{4}-\d\d-\d\dT" + _CLOCK + rb"(?:Z|[+-]\d\d:?\d\d)\]?(?: \d\d[OE]\+?)?[ \t]{1,2}|" + _CLOCK + rb"[ \t]{1,2}"
-    rb"|(?:#\d{1,5} )?\d{1,6}\.\d{2,4} |\[ {0,6}\d{1,7}s\] |BUILDSTDERR: ?"  # BuildKit, OBS, mock
+    rb"|#\d{1,5} \d{1,6}\.\d{1,4} |\d{1,6}\.\d{2,4} |\[ {0,6}\d{1,7}s\] |BUILDSTDERR: ?"  # BuildKit, OBS, mock
+    rb"| *(?:ERROR|INFO|WARNING|FATAL) - {1,2}|Step #\d{1,4}(?: - \"[^\"\n]{1,80}\")?: "  # mozharness, Cloud Build
 )
 _MARK = rb"##\[error\]|::error[^:\n]*::"
 
