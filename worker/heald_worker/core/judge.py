@@ -137,9 +137,11 @@ def _colours() -> Pattern:
 
 _CLOCK = rb"\d\d:\d\d:\d\d[.\d]*"
 _STAMP = (
+    rb"(?:[^\t\n]{1,80}\t[^\t\n]{1,80}\t)?"  # GitHub's job and step, in a downloaded log
     rb"\[?\d{4}-\d\d-\d\dT" + _CLOCK + rb"(?:Z|[+-]\d\d:?\d\d)\]?(?: \d\d[OE]\+?)?[ \t]{1,2}|" + _CLOCK + rb"[ \t]{1,2}"
     rb"|#\d{1,5} \d{1,6}\.\d{1,4} |\d{1,6}\.\d{2,4} |\[ {0,6}\d{1,7}s\] |BUILDSTDERR: ?"  # BuildKit, OBS, mock
-    rb"| *(?:ERROR|INFO|WARNING|FATAL) - {1,2}|Step #\d{1,4}(?: - \"[^\"\n]{1,80}\")?: "  # mozharness, Cloud Build
+    rb"|\d{1,2}:\d\d:\d\d [AP]M: | *(?:ERROR|INFO|WARNING|FATAL) - {1,2}"  # Netlify, mozharness
+    rb"|Step #\d{1,4}(?: - \"[^\"\n]{1,80}\")?: "  # Cloud Build
 )
 _MARK = rb"##\[error\]|::error[^:\n]*::"
 
