@@ -127,6 +127,14 @@ def test_compose_asks_for_every_password_that_its_example_lists() -> None:
     assert set(re.findall(r"^([A-Z_]+)=", example, re.MULTILINE)) == set(re.findall(r"\$\{([A-Z_]+):\?", text))
 
 
+def test_the_server_can_write_its_accounts_at_every_start() -> None:
+    """A tmpfs on a folder that the image lacks is everybody's at the first start, and root's from the second on."""
+    server = COMPOSE["services"]["valkey"]
+    assert server["tmpfs"] == ["/tmp"]
+    assert "> /tmp/users.acl" in server["command"][-1]
+    assert "--aclfile /tmp/users.acl" in server["command"][-1]
+
+
 def test_compose_keeps_what_was_accepted() -> None:
     server = COMPOSE["services"]["valkey"]
     script = server["command"][-1]
