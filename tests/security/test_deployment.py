@@ -16,6 +16,18 @@ UNIT = (ROOT / "deploy" / "heald.service").read_text("utf-8")
 PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
 
 
+def mounts(name: str) -> list[tuple[str, str, bool]]:
+    """What a service mounts, as source, target and whether it is read only; compose.yaml spells it in two ways."""
+    found = []
+    for volume in COMPOSE["services"][name]["volumes"]:
+        if isinstance(volume, str):
+            source, target, *flags = volume.split(":")
+            found.append((source, target, flags == ["ro"]))
+        else:
+            found.append((volume["source"], volume["target"], volume.get("read_only", False)))
+    return found
+
+
 def test_the_image_ends_as_a_user_that_is_not_root() -> None:
     last_stage = DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :]
     users = re.findall(r"^USER (.+)$", last_stage, re.MULTILINE)
@@ -40,12 +52,12 @@ def test_every_container_has_a_read_only_root_and_no_way_to_more(name: str) -> N
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "network_mode", "pid", "ipc", "userns_mode", "devices"} & service.keys()
     assert str(service.get("user", "10001")) not in ("0", "root")
-    assert not any("docker.sock" in volume or volume.startswith("/:") for volume in service["volumes"])
+    assert not any("docker.sock" in source or source == "/" for source, _, _ in mounts(name))
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSE["services"]))
 def test_only_artifacts_and_the_servers_data_are_written(name: str) -> None:
-    writable = {volume.split(":")[1] for volume in COMPOSE["services"][name]["volumes"] if not volume.endswith(":ro")}
+    writable = {target for _, target, read_only in mounts(name) if not read_only}
     assert writable <= {"/data", "/var/lib/heald/artifacts"}
 
 

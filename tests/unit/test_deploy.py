@@ -115,8 +115,7 @@ def test_compose_tells_its_workers_what_they_understand(name: str, tmp_path: Pat
     assert environ.pop("HEALD_CONFIG") == "/etc/heald/heald.toml"
     settings = load_settings({}, {**environ, "HEALD_CONFIG": "/dev/null"}, tmp_path)
     if name == "control":
-        [mount] = [each for each in COMPOSE["services"][name]["volumes"] if each.startswith("artifacts:")]
-        assert mount == f"artifacts:{settings.artifacts}"
+        assert f"artifacts:{settings.artifacts}" in COMPOSE["services"][name]["volumes"]
 
 
 def test_compose_asks_for_every_password_that_its_example_lists() -> None:
@@ -133,6 +132,13 @@ def test_the_server_can_write_its_accounts_at_every_start() -> None:
     assert server["tmpfs"] == ["/tmp"]
     assert "> /tmp/users.acl" in server["command"][-1]
     assert "--aclfile /tmp/users.acl" in server["command"][-1]
+
+
+@pytest.mark.parametrize("name", ["control", "repairs"])
+def test_a_configuration_that_is_not_there_is_an_error_and_no_folder_of_that_name(name: str) -> None:
+    [mount] = [each for each in COMPOSE["services"][name]["volumes"] if isinstance(each, dict)]
+    assert mount["target"] == COMPOSE["services"][name]["environment"]["HEALD_CONFIG"]
+    assert mount["bind"] == {"create_host_path": False}
 
 
 def test_compose_keeps_what_was_accepted() -> None:
