@@ -141,6 +141,15 @@ def test_a_configuration_that_is_not_there_is_an_error_and_no_folder_of_that_nam
     assert mount["bind"] == {"create_host_path": False}
 
 
+def test_the_image_is_built_once_and_never_looked_for_elsewhere() -> None:
+    """Two builds of one name at the same time fail with a containerd image store."""
+    control, repairs = COMPOSE["services"]["control"], COMPOSE["services"]["repairs"]
+    assert control["image"] == repairs["image"]
+    assert "build" in control
+    assert "build" not in repairs
+    assert repairs["pull_policy"] == "never"
+
+
 def test_compose_keeps_what_was_accepted() -> None:
     server = COMPOSE["services"]["valkey"]
     script = server["command"][-1]
