@@ -150,6 +150,14 @@ def test_the_image_is_built_once_and_never_looked_for_elsewhere() -> None:
     assert repairs["pull_policy"] == "never"
 
 
+@pytest.mark.parametrize("name", ["control", "repairs"])
+def test_no_container_gets_a_volume_without_a_name(name: str) -> None:
+    service = COMPOSE["services"][name]
+    mounted = {mount.split(":")[0] for mount in service["tmpfs"]}
+    mounted |= {each.split(":")[1] for each in service["volumes"] if isinstance(each, str)}
+    assert set(re.findall(r"^VOLUME (.+)$", DOCKERFILE, re.MULTILINE)) <= mounted
+
+
 def test_compose_keeps_what_was_accepted() -> None:
     server = COMPOSE["services"]["valkey"]
     script = server["command"][-1]
