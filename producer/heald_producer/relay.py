@@ -75,7 +75,12 @@ def run(argv: list[str], kept: Kept, warn: Warn) -> Ended:
         from heald_producer.terminal import Keyboard
 
         relay.keyboard, relay.place = Keyboard(streams[0].source), "session"
-    return relay.run()
+    try:
+        return relay.run()
+    except CannotWatch:
+        for stream in streams:
+            _let_go(stream)  # whoever starts the command without us needs descriptors, too
+        raise
 
 
 class Relay:
@@ -274,6 +279,14 @@ def _in_foreground() -> bool:
         return False
     finally:
         os.close(terminal)
+
+
+def _let_go(stream: Stream) -> None:
+    for descriptor in (stream.source, stream.slave):
+        try:
+            os.close(descriptor)
+        except OSError:  # it is closed
+            continue
 
 
 def _quietly(call: Callable[[int, int], None], target: int, value: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -44,7 +45,8 @@ def make_room(conn: redis.Redis) -> None:
 
 def everything(conn: redis.Redis) -> dict[bytes, object]:
     """What stands in the server, but for what RQ's tools alone read."""
-    return {key: conn.dump(key) for key in conn.scan_iter("heald:*")}
+    kinds: dict[bytes, Any] = {key: conn.type(key) for key in conn.scan_iter("heald:*")}
+    return {key: conn.hgetall(key) if kind == b"hash" else conn.dump(key) for key, kind in kinds.items()}
 
 
 def turn(it: House) -> str:

@@ -160,9 +160,9 @@ def test_events_that_were_trimmed_are_made_up_for_by_the_log(
     it.settle()
     conn.xtrim(keys.EVENTS, maxlen=0, approximate=False)
     text = heald("show", "run-1").out
-    assert "3 events of this run were trimmed" in text
+    assert "4 events of this run were trimmed" in text
     assert "decided  attempt 1, test failure: patch_forward" in text
-    assert heald("show", "run-1", "--json").records[0]["trimmed_events"] == 3
+    assert heald("show", "run-1", "--json").records[0]["trimmed_events"] == 4
 
 
 @pytest.mark.parametrize("verb", ["show", "memory"])

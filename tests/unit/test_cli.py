@@ -233,7 +233,7 @@ def test_a_removed_current_folder_is_a_clear_error(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     code = f"import os; os.chdir({str(gone)!r}); os.rmdir({str(gone)!r}); {HEALD[2]}"
-    argv = [sys.executable, "-c", code, "explain", "--stage", "s", "--message", "m"]
+    argv = [sys.executable, "-P", "-c", code, "explain", "--stage", "s", "--message", "m"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, env=BARE)
     assert (done.returncode, done.stdout) == (1, "")
     assert "the current folder does not exist any more" in done.stderr

@@ -76,7 +76,7 @@ class RecoveryEntry(msgspec.Struct, frozen=True):
         digest: SHA-256 of `data`; checked when the entry is decoded.
         data: the log's canonical bytes, as `recovery.json` holds them.
         log: the same, decoded.
-        events: ids of the run's entries in `heald:events`, up to the step that ended it.
+        events: ids of the run's entries in `heald:events`.
     """
 
     id: str

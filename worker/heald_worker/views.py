@@ -17,9 +17,6 @@ from heald_worker import keys
 from heald_worker.states import Run, UnreadableRun, decode_run
 from heald_worker.streams import EVENTS, PAGE, RECOVERIES, EventEntry, MalformedEntry, RecoveryEntry
 
-LAST_EVENTS = 1000
-"""Most events looked at for those that a run's last commit wrote."""
-
 
 class OpenRun(msgspec.Struct, frozen=True):
     """One run that has not ended.
@@ -168,18 +165,5 @@ def timeline(client: redis.Redis, run: OpenRun | RecoveryEntry) -> Timeline:
     pipe = client.pipeline(transaction=False)
     for event_id in run.events:
         pipe.xrange(keys.EVENTS, event_id, event_id)
-    folded = keys.fold(run.run if isinstance(run, RecoveryEntry) else run.run_id).encode()
-    if isinstance(run, RecoveryEntry):
-        _ask_for_last(pipe, run)
-    replies: list[Any] = pipe.execute()
-    events = {row[0]: EVENTS.entry(row) for rows in replies[: len(run.events)] for row in rows}
-    trimmed = len(run.events) - len(events)
-    for rows in replies[len(run.events) :]:
-        events |= {row[0]: EVENTS.entry(row) for row in rows if row[1].get(b"run") == folded}
-    return Timeline(list(events.values()), trimmed)
-
-
-def _ask_for_last(pipe: Any, run: RecoveryEntry) -> None:
-    """The commit that ended the run wrote its last events right after the run's entry, which cannot name them."""
-    millis = int(run.id.partition("-")[0])
-    pipe.xrange(keys.EVENTS, millis, millis + 1, count=LAST_EVENTS)
+    events = [EVENTS.entry(row) for rows in pipe.execute() for row in rows]
+    return Timeline(events, len(run.events) - len(events))

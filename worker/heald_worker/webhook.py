@@ -163,7 +163,9 @@ def _meant(ip: Address) -> list[Address]:
     last = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     if ip.ipv4_mapped or ip in _TRANSLATED:
         return [last]
-    within = [ip.sixtofour, *(ip.teredo or ()), last if _is_compatible(ip) else None]
+    if ip.sixtofour:  # of no reach of its own, which newer versions of Python take for a private one
+        return [ip.sixtofour]
+    within = [*(ip.teredo or ()), last if _is_compatible(ip) else None]
     return [ip, *(each for each in within if each is not None)]
 
 

@@ -78,13 +78,18 @@ local function event_ids(move)
   return ids
 end
 
+local function joined(seen, ids)
+  local new = table.concat(ids, ' ')
+  return seen and seen ~= '' and seen .. ' ' .. new or new
+end
+
 local went, on_agenda, over, endings = {}, {}, {}, {}
 
 local function finish(move, key, seen)
-  local ended, run = move[10], move[1]
+  local ended, run, ids = move[10], move[1], event_ids(move)
   local fields = ended[1]
   fields[#fields + 1] = 'events'
-  fields[#fields + 1] = seen or ''
+  fields[#fields + 1] = joined(seen, ids)
   local id = redis.pcall('XADD', recoveries, 'MINID', '~', oldest_recovery, '*', unpack(fields))
   if error_of(id) then
     redis.pcall('ZADD', agenda, now + 5000, run)
@@ -94,7 +99,7 @@ local function finish(move, key, seen)
   redis.call('DEL', key)
   over[#over + 1] = run
   endings[ended[7]] = (endings[ended[7]] or 0) + 1
-  went[#went + 1] = { move, event_ids(move) }
+  went[#went + 1] = { move, ids }
   return 'committed'
 end
 
@@ -116,9 +121,7 @@ local function commit(move)
   if move[10] then return finish(move, key, held[3]) end
 
   local ids = event_ids(move)
-  local seen = table.concat(ids, ' ')
-  if held[3] and held[3] ~= '' then seen = held[3] .. ' ' .. seen end
-  redis.call('HSET', key, 'v', string.format('%d', move[2] + 1), 'c', move[4], 's', move[5], 'e', seen)
+  redis.call('HSET', key, 'v', string.format('%d', move[2] + 1), 'c', move[4], 's', move[5], 'e', joined(held[3], ids))
   if move[11] then redis.call('HSET', key, 'i', move[11]) end
   if held[4] or held[5] then redis.pcall('HDEL', key, 'n', 'f') end
   on_agenda[#on_agenda + 1] = now + move[6]
