@@ -32,7 +32,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def conn(server: Server) -> Iterator[redis.Redis]:
     """A client of an empty server."""
-    client = redis.Redis.from_url(server.url)
+    client = redis.Redis.from_url(server.url, socket_timeout=60)  # a busy machine is no failure
     client.flushall()
     yield client
     client.close()

@@ -56,7 +56,7 @@ def peak(process: Process) -> int:
 @pytest.fixture
 def own(server: Server, tmp_path: Path) -> Iterator[redis.Redis]:
     """A server for this test alone, so that its memory goes with it."""
-    with Server(server.kind, tmp_path) as running, redis.Redis.from_url(running.url) as client:
+    with Server(server.kind, tmp_path) as running, redis.Redis.from_url(running.url, socket_timeout=120) as client:
         yield client
 
 
