@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -28,6 +29,12 @@ from heald_worker.repairing import carry_out, claim
 from heald_worker.service import Service
 from support.server import Server
 from support.service import House, report, settings
+
+
+@pytest.fixture(autouse=True)
+def _flag_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that a test sends stops no repair of the tests after it."""
+    monkeypatch.setattr(repairing.stop_flag, "_raise_at", math.inf)
 
 
 @pytest.fixture
