@@ -24,6 +24,7 @@ _ITEM = re.compile(
     r"\\(?:[pP]\{\^?\w+\}|[pP]\w|x\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{2}|.)"  # an escape
     r"|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]"  # a class
     r"|\((?:\?(?:P?<\w+>|[a-zA-Z]*(?:-[a-zA-Z]+)?:))?"  # where a group begins
+    r"|(?P<plain>[\w ,:;'\"/=<>@#!%&~`-]+)(?![*+?{])"  # characters, the last of them without a quantifier of its own
     r"|.",
     re.DOTALL,
 )
@@ -124,6 +125,8 @@ def _item(body: str, start: int) -> _Item:
     token = _ITEM.match(body, start)
     if token is None or token[0] in _LEFT_ALONE:
         raise _NotKnown
+    if plain := token["plain"]:
+        return _Item(start, token.end(), len(plain), False)
     end, least, many, endless = token.end(), 1, False, False
     if token[0].startswith("("):
         end, least, endless = _group(body, token)

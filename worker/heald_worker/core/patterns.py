@@ -49,14 +49,18 @@ def compile_pattern(text: str) -> Pattern:
         BadPattern: RE2 does not take it (it knows no back-references and no look-around), or it asks for bytes or for
             more than a line.
     """
+    _refuse(text)
+    return compiled(text)
+
+
+def _refuse(text: str) -> None:
+    """Complain about what RE2 takes and heald does not."""
     if _BYTE.search(text):
         raise BadPattern(r"\C is a byte: it can be a part of a character, or a line feed")
     if _LINELESS.search(text):
         raise BadPattern("(?-m) asks for more than a line: patterns see one line at a time")
-    made = compiled(text)
     if r"\Q" in text:  # one that is not ended would swallow whatever follows where patterns are joined
         compiled(f"(?:{text})")
-    return made
 
 
 _BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
@@ -87,10 +91,12 @@ def one_of(texts: Sequence[str]) -> Pattern | None:
 def joined(texts: Sequence[str]) -> Pattern:
     """`one_of` for some."""
     for text in texts:
-        compile_pattern(text)  # complains about the pattern that is wrong, not about all of them
+        _refuse(text)
     try:
         return compiled("|".join(map(_scoped, texts)))
     except BadPattern as error:
+        for text in texts:
+            compiled(text)  # complains about the pattern that is wrong, not about all of them
         raise BadPattern(f"{len(texts)} patterns together, {texts[0][:60]!r} and others: {error}") from None
 
 
