@@ -17,7 +17,7 @@ from heald_worker.core.policy import RecoveryPolicy
 from heald_worker.intake import take_in
 from heald_worker.ledger import Ledger
 from heald_worker.packing import pack, unpack
-from heald_worker.playbook import RecordRepair
+from heald_worker.playbook import CommandRepair, RecordRepair
 from support.service import House, report, settings
 
 MakeHouse = Callable[..., House]
@@ -78,7 +78,18 @@ def test_nothing_configured_for_an_action_fails_the_attempt_with_a_reason(house:
     it.settle()
     log = it.log("run-1")
     assert log.outcome == "failed"
-    assert "no repair is configured for patch_forward" in log.final_failure.message
+    assert log.final_failure == log.initial_failure
+    details = [json.loads(fields[b"facts"]).get("detail", "") for _, fields in it.conn.xrange(keys.EVENTS)]
+    assert any("no repair is configured for patch_forward" in detail for detail in details)
+
+
+def test_a_repair_that_cannot_be_started_is_no_reason_for_a_stronger_one(house: MakeHouse) -> None:
+    rollback = CommandRepair(("/bin/true",))
+    it = house(repairs={"patch_forward": CommandRepair(("/etc/passwd",)), "rollback": rollback})
+    it.push(report("run-1", stage="build", message="main.c:1:1: error: expected ';'"))
+    it.settle()
+    assert [decision.action for decision in it.log("run-1").decisions] == ["patch_forward"] * 3
+    assert it.entry("run-1")["ending"] == "exhausted"
 
 
 def test_a_dry_run_decides_and_records_and_says_so(house: MakeHouse) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from heald_worker.playbook import CommandRepair, PythonRepair, RecordRepair, Repair
 from heald_worker.repairs.command import perform_command
-from heald_worker.repairs.order import RepairOrder, RepairReport, failed
+from heald_worker.repairs.order import RepairOrder, RepairReport, came_to_nothing
 from heald_worker.repairs.python import CallableUnavailable, perform_python, resolve_callables
 from heald_worker.repairs.record import perform_record
 
@@ -40,4 +40,4 @@ def perform(
             return perform_record(repair, order)
         case None:
             where = f"add [repairs.{order.action}] to heald.toml"
-            return failed(order, f"no repair is configured for {order.action}", f"no repair is configured; {where}")
+            return came_to_nothing(f"no repair is configured for {order.action}; {where}")

@@ -23,7 +23,7 @@ from heald_worker.repairs.facts import (
     repair_facts,
     repair_variables,
 )
-from heald_worker.repairs.order import RepairOrder, RepairReport, failed, succeeded
+from heald_worker.repairs.order import RepairOrder, RepairReport, came_to_nothing, failed, succeeded
 from heald_worker.repairs.output import end_of_output
 from heald_worker.repairs.process import Fate, ProcessEnd
 
@@ -45,10 +45,10 @@ def perform_command(
             report = _report(repair, order, end, place, masker_for(repair, variables, environ))
             return replace(report, lost=end.fate is Fate.LOST)
     except MissingVariable as error:
-        return failed(order, f"the repair was not started: {error}", str(error))
+        return came_to_nothing(f"not started: {error}")
     except OSError as error:
         reason = f"the worker has no place for the repair's files: {error.strerror or error}"
-        return failed(order, reason, f"{reason}: {error.filename or scratch}")
+        return came_to_nothing(f"{reason}: {error.filename or scratch}")
 
 
 def run_at(
@@ -84,6 +84,8 @@ def _report(repair: CommandRepair, order: RepairOrder, end: ProcessEnd, place: D
     detail = "; ".join([masker.text(said.detail) if said.detail else what, *remarks])
     if end.exit_code == 0:
         return succeeded(detail)
+    if end.fate is not Fate.EXITED and replace(said, detail=None) == RepairResult():
+        return came_to_nothing(detail)
     message = _message(repair, end, what, masker)
     code = end.exit_code if said.exit_code is None else said.exit_code
     told = masker.text(said.message) if said.message else message
@@ -116,10 +118,6 @@ def _signal_name(exit_code: int) -> str:
 
 
 def _message(repair: CommandRepair, end: ProcessEnd, what: str, masker: Masker) -> str:
-    """Why the attempt failed: what the command printed last, and heald's own words where they say more."""
+    """Why the attempt failed: what the command printed last, or heald's own words."""
     printed = end_of_output(end.output, end.printed > len(end.output), masker)
-    if printed and end.fate is Fate.EXITED:
-        return printed
-    nothing = " and printed nothing" if end.fate is Fate.EXITED else ""
-    remark = f"heald: the repair {masker.command(repair.command)}: {what}{nothing}"
-    return f"{printed}\n{remark}" if printed else remark
+    return printed or f"heald: the repair {masker.command(repair.command)}: {what} and printed nothing"

@@ -80,6 +80,11 @@ def failed(
     return RepairReport(RecoveryAttemptResult(False, as_signal(failure)), one_line(detail))
 
 
+def came_to_nothing(detail: str) -> RepairReport:
+    """The report of a repair that was not made, or not to its end: nobody knows but that what was broken still is."""
+    return RepairReport(RecoveryAttemptResult(False), one_line(detail))
+
+
 def as_signal(failure: FailureSignal) -> FailureSignal:
     """The failure within the limits that every signal has: what is merely long is cut.
 

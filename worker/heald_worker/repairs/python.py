@@ -20,7 +20,7 @@ from heald_producer.mask import Masker
 from heald_producer.signals import InvalidReport
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.playbook import Playbook, PythonRepair
-from heald_worker.repairs.order import RepairOrder, RepairReport, as_signal, failed, one_line, succeeded
+from heald_worker.repairs.order import RepairOrder, RepairReport, as_signal, came_to_nothing, one_line, succeeded
 
 RepairFunction = Callable[[RepairOrder], Any]
 
@@ -81,14 +81,14 @@ def resolve(call: str) -> RepairFunction:
 def perform_python(
     repair: PythonRepair, order: RepairOrder, *, stopping: Callable[[], bool], environ: Mapping[str, str]
 ) -> RepairReport:
-    """Call the function of one attempt; whatever it raises is a failed attempt.
+    """Call the function of one attempt; whatever it raises is a failed attempt, and says nothing about what is broken.
 
     The time limit, and `stopping`, interrupt it where Python code runs in the main thread; elsewhere, and while it
     waits inside a C library, only the end of the process does.
     """
     try:
         answer = _call(resolve(repair.call), order, time.monotonic() + repair.time_limit, stopping)
-        return _report(repair, order, answer)
+        return _report(repair, answer)
     except Interrupted:
         ended = "because its worker stops" if stopping() else f"after its time limit of {repair.time_limit:g} s"
         reason = f"the repair function {repair.call} was interrupted {ended}"
@@ -96,7 +96,7 @@ def perform_python(
         reason = str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a repair may raise anything
         reason = Masker.of(environ).text(f"{type(error).__name__}: {error}")
-    return failed(order, reason, reason)
+    return came_to_nothing(reason)
 
 
 def _call(function: RepairFunction, order: RepairOrder, deadline: float, stopping: Callable[[], bool]) -> object:
@@ -124,25 +124,25 @@ def _call(function: RepairFunction, order: RepairOrder, deadline: float, stoppin
             signal.setitimer(signal.ITIMER_REAL, max(0.001, alarm - (time.monotonic() - began)), interval)
 
 
-def _report(repair: PythonRepair, order: RepairOrder, answer: object) -> RepairReport:
+def _report(repair: PythonRepair, answer: object) -> RepairReport:
     detail = f"{repair.call} returned {'None' if answer is None else answer}"
     match answer:
         case True | None:
             return succeeded(detail)
         case False:
-            return failed(order, f"the repair function {repair.call} returned False", detail)
+            return came_to_nothing(detail)
         case RecoveryAttemptResult():
-            return _checked(repair, order, RepairReport(answer, f"{repair.call} returned a result"))
+            return _checked(repair, RepairReport(answer, f"{repair.call} returned a result"))
         case RepairReport():
-            return _checked(repair, order, answer)
+            return _checked(repair, answer)
     reason = (
         f"the repair function {repair.call} returned {type(answer).__name__};"
         " it must return a bool, None, RecoveryAttemptResult or RepairReport"
     )
-    return failed(order, reason, reason)
+    return came_to_nothing(reason)
 
 
-def _checked(repair: PythonRepair, order: RepairOrder, report: RepairReport) -> RepairReport:
+def _checked(repair: PythonRepair, report: RepairReport) -> RepairReport:
     """A function's own report within the limits of the wire."""
     try:
         checked = msgspec.convert(msgspec.to_builtins(report), RepairReport)
@@ -151,4 +151,4 @@ def _checked(repair: PythonRepair, order: RepairOrder, report: RepairReport) -> 
         return RepairReport(result, one_line(checked.detail))
     except (InvalidReport, msgspec.ValidationError, TypeError, UnicodeError) as problem:
         reason = f"the repair function {repair.call} returned a result that cannot be used: {problem}"
-        return failed(order, reason, reason)
+        return came_to_nothing(reason)
