@@ -55,11 +55,11 @@ class UsageError(Exception):
 
 
 class Options:
-    """The command line of `heald run`; `started` is when the command did, as files are stamped with it."""
+    """The command line of `heald run`; `started`: when the command did, in nanoseconds as files are stamped."""
 
     def __init__(self) -> None:
         self.reports: list[str] = []
-        self.started = 0.0
+        self.started = 0
         self.stage: str | None = None
         self.run_id: str | None = None
         self.policy: str | None = None
@@ -150,7 +150,7 @@ def _is_run_id(text: str) -> bool:
 def _run(options: Options) -> int:
     kept = Kept()
     # Linux stamps files with a coarser clock, which is a little behind.
-    options.started = time.clock_gettime(getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME))
+    options.started = time.clock_gettime_ns(getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME))
     try:
         ended = run(options.command, kept, _warn)
     except CannotWatch as reason:

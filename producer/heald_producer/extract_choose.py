@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from heald_producer.extract_lines import clean_line, shape
-from heald_producer.extract_rules import MEDIUM, Judgement, judge, needles
+from heald_producer.extract_rules import LONGEST_READ, MEDIUM, Judgement, judge, needles
 from heald_producer.extract_scan import LONGEST_LINE, Place
 from heald_producer.extract_values import Line, bodies, distances, values_of
 
@@ -86,7 +86,7 @@ def _read(places: Sequence[Place]) -> list[Line]:
         pieces = [*_BREAK.split(place.data), b""]
         for index, number in enumerate(range(place.first, place.first + len(pieces) // 2)):
             raw, end, after = pieces[2 * index], pieces[2 * index + 1], pieces[2 * index + 2 : 2 * index + 3]
-            if number not in found or len(raw) > LONGEST_LINE:
+            if number not in found or max(len(raw), len(found[number].text)) > LONGEST_READ:
                 text = clean_line(raw[:LONGEST_LINE])
                 said = judge(text)
                 if end == b"\r" and after != [b""] and said.score < MEDIUM:

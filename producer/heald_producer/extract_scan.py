@@ -123,7 +123,10 @@ class Scan:
             return
         said = judge(clean_line(data[begin:end]))
         kind = _kind(said)
-        if kind:
+        if not kind and word - begin > _LEAD:  # it stands far into its line, where `judge` does not read
+            window = _window(data, begin, word, end)
+            self._kept[_kind(judge(clean_line(window)))].add(Place(number, window))
+        elif kind:
             before = _after_break(data, max(0, begin - (BEFORE_END if said.anchor else BEFORE)), begin)
             first = before if before >= 0 else begin
             last = max(data.rfind(b"\n", end, end + AFTER), data.rfind(b"\r", end, end + AFTER), end)

@@ -383,3 +383,11 @@ def test_memory_does_not_grow_with_a_log(unit: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 20 * 1024 * 1024
+
+
+@pytest.mark.parametrize("length", [1000, 3000, 6000, 40_000])
+def test_an_error_at_the_end_of_one_long_word_is_found(length: int) -> None:
+    log = f"ok\n{'y' * length} error: cannot find symbol Foo\nend\n"
+    extractor = Extractor()
+    extractor.feed(log.encode())
+    assert "error: cannot find symbol Foo" in extractor.finish().text

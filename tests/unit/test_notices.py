@@ -200,7 +200,7 @@ def test_a_header_that_http_cannot_carry_is_not_sent_and_not_shown(value: str) -
         ("http://127.0.0.1:99999/", "the URL must be one of http or https, in ASCII"),
         ("http://b\u00fccher.example/", "the URL must be one of http or https, in ASCII"),
         ("http://u:hunter2@127.0.0.1/", "the URL holds a password; send it in a header instead"),
-        ("http://127.0.0.1:1/secret path", "http://127.0.0.1: Connection refused"),
+        ("http://127.0.0.1:1/secret path", "http://127.0.0.1:1: Connection refused"),
     ],
 )
 def test_a_url_that_leads_nowhere_says_so_without_its_path(url: str, detail: str) -> None:
@@ -240,14 +240,15 @@ def test_a_server_that_is_slow_in_whatever_way_is_given_up_at_the_time_limit(whe
     with WebServer(answer) as server:
         delivery = post(server.url, time_limit=0.5)
         over.set()
-    assert delivery == Delivery(False, "http://127.0.0.1 did not answer within 0.5 s")
+    assert delivery == Delivery(False, f"http://127.0.0.1:{server.port} did not answer within 0.5 s")
 
 
 def test_a_server_that_does_not_read_is_given_up_at_the_time_limit() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        notice = WebhookNotice(f"http://127.0.0.1:{deaf.getsockname()[1]}/", time_limit=0.5)
+        port = deaf.getsockname()[1]
+        notice = WebhookNotice(f"http://127.0.0.1:{port}/", time_limit=0.5)
         delivery = deliver(notice, {**FACTS, "log": {"final_failure": {"message": "x" * 30_000_000}}}, environ=ENVIRON)
-    assert delivery == Delivery(False, "http://127.0.0.1 did not answer within 0.5 s")
+    assert delivery == Delivery(False, f"http://127.0.0.1:{port} did not answer within 0.5 s")
 
 
 def test_a_success_whose_body_never_ends_is_delivered_in_bounded_memory() -> None:
@@ -289,7 +290,7 @@ def test_a_connection_that_closes_early_or_talks_nonsense_is_not_delivered(said:
     with WebServer(answer) as server:
         delivery = post(server.url)
     assert not delivery.delivered
-    assert delivery.detail.startswith("http://127.0.0.1: ")
+    assert delivery.detail.startswith(f"http://127.0.0.1:{server.port}: ")
     assert len(delivery.detail) < 600
 
 
@@ -374,7 +375,8 @@ def test_a_certificate_that_nobody_trusts_is_refused(tls: ssl.SSLContext) -> Non
     with WebServer(status(200), tls) as server:
         delivery = post(f"https://127.0.0.1:{server.port}/secret")
     assert not delivery.delivered
-    assert re.match(r"the certificate of https://127\.0\.0\.1 is not valid: self.signed certificate", delivery.detail)
+    said = rf"the certificate of https://127\.0\.0\.1:{server.port} is not valid: self.signed certificate"
+    assert re.match(said, delivery.detail)
     assert server.requests == []
 
 
@@ -392,4 +394,4 @@ def test_a_server_that_speaks_no_tls_is_not_delivered_to() -> None:
     with WebServer(status(200)) as server:
         delivery = post(f"https://127.0.0.1:{server.port}/")
     assert not delivery.delivered
-    assert delivery.detail.startswith("https://127.0.0.1: ")
+    assert delivery.detail.startswith(f"https://127.0.0.1:{server.port}: ")

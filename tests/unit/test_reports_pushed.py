@@ -146,7 +146,14 @@ def test_a_disk_that_keeps_whole_seconds_makes_nothing_older(
 ) -> None:
     path = write(tmp_path, "a", "x")
     os.utime(path, (modified, modified))
-    assert is_older(path, since) is older
+    assert is_older(path, int(since * 10**9)) is older
+
+
+def test_a_report_of_the_very_nanosecond_in_which_the_command_began_is_its_own(tmp_path: Path) -> None:
+    path, now = write(tmp_path, "a", "x"), 1_795_906_449_123_456_789  # as a float it would be a little later
+    os.utime(path, ns=(now, now))
+    assert not is_older(path, now)
+    assert is_older(path, now + 1)
 
 
 def test_reports_of_several_files_and_formats_are_one_summary(tmp_path: Path) -> None:

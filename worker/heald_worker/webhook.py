@@ -63,7 +63,7 @@ def post_json(
     """
     target = _read(url)
     deadline = _Deadline(time_limit)
-    place = f"{target.scheme}://{target.hostname}"
+    place = f"{target.scheme}://{target.netloc}"
     try:
         with _connect(target, deadline, forbid) as connected:
             return _request(target, connected, deadline, body, headers)

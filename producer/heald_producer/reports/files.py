@@ -35,11 +35,11 @@ class CannotRead(Exception):
     """A file is not read: one clause why."""
 
 
-def find(patterns: Sequence[str], since: float | None = None) -> Found:
+def find(patterns: Sequence[str], since: int | None = None) -> Found:
     """Files by name or glob; `**` is any depth of folders, without following links to folders.
 
     Args:
-        since: seconds since the epoch; what was last modified before is left out.
+        since: nanoseconds since the epoch; what was last modified before is left out.
     """
     paths: dict[Path, None] = {}
     unmatched, stale, more = [], 0, False
@@ -76,16 +76,15 @@ def _matches(pattern: str) -> Iterator[Path]:
         return
 
 
-def is_older(path: Path, since: float) -> bool:
+def is_older(path: Path, since: int) -> bool:
     """Whether a file was last modified before. Some disks keep whole seconds, or even ones, only."""
     try:
         modified = path.stat().st_mtime_ns
     except OSError:
         return False
-    start = int(since * _WHOLE_SECOND)
     if modified % _WHOLE_SECOND == 0:
-        start -= start % (2 * _WHOLE_SECOND)
-    return modified < start
+        since -= since % (2 * _WHOLE_SECOND)
+    return modified < since
 
 
 def open_report(path: Path) -> int:

@@ -11,7 +11,7 @@ from heald_producer.reports.files import MAX_BYTES, MAX_FILES, CannotRead, find,
 from heald_producer.reports.results import ReportSummary, Results
 
 
-def read_matching(patterns: Sequence[str], since: float | None = None) -> ReportSummary:
+def read_matching(patterns: Sequence[str], since: int | None = None) -> ReportSummary:
     """Read the files that patterns name; see `files.find`. What was left out is told by warnings."""
     found = find(patterns, since)
     results = Results()

@@ -64,4 +64,4 @@ def notice_words(notice: Notice | None) -> str:
             return f"command {_shown(command)} is run"
         case _:
             parts = urlsplit(notice.url)
-            return f"webhook {parts.scheme}://{parts.hostname}/... is told"
+            return f"webhook {parts.scheme}://{parts.netloc.rpartition('@')[2]}/... is told"
