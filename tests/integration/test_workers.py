@@ -207,6 +207,34 @@ def test_sigterm_gives_a_repair_back_that_outlasts_the_grace(shop: Shop) -> None
     assert decode_log(shop.logs()["run-1"]).attempts_used == 1
 
 
+def test_what_the_last_repair_came_to_is_taken_up_before_a_stopping_worker_ends(shop: Shop) -> None:
+    shop.configure(HANG)
+    shop.push(report("run-1"))
+    with shop.worker("--repairs", "1") as worker:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        worker.popen.send_signal(signal.SIGINT)
+        until(lambda: "stopping; repairs in hand may end within 30 s" in worker.said(), "the worker says that it stops")
+        (shop.folder / "go").touch()
+        assert worker.wait() == 0, worker.said()
+        assert worker.said().rstrip().endswith("stopped")
+    assert decode_log(shop.logs()["run-1"]).outcome == "recovered"
+    assert (shop.folder / "artifacts" / "run-1").is_dir()
+
+
+def test_a_second_signal_to_a_worker_gives_its_repairs_back(shop: Shop) -> None:
+    shop.configure(HANG)
+    shop.push(report("run-1"))
+    with shop.worker("--repairs", "1") as worker:
+        until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+        worker.popen.send_signal(signal.SIGINT)
+        until(lambda: "stopping" in worker.said(), "the worker says that it stops")
+        asked = time.monotonic()
+        until(lambda: time.monotonic() > asked + 1.5 * SAME_SIGNAL, "a second signal is one of its own")
+        worker.popen.send_signal(signal.SIGINT)
+        assert worker.wait(25) == 0, worker.said()
+    assert shop.events("run-1")[-1] == "repair_returned"
+
+
 def test_a_killed_supervisor_takes_its_processes_with_it(shop: Shop) -> None:
     shop.configure(HANG, grace=0.5)
     shop.push(report("run-1"))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
 from heald_worker.service import log
@@ -63,9 +63,14 @@ class Child:
         """Whether the process is down and its pause over."""
         return self.process is None and time.monotonic() >= self._not_before
 
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self.process is not None and self.process.poll() is None
+
     def send(self, signum: int) -> None:
         """Pass a signal on, if the process runs."""
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.runs:
             self.process.send_signal(signum)
 
 
@@ -76,7 +81,7 @@ class Supervisor:
         self._children = [Child(CONTROL, environ, burst)]
         self._children += [Child(REPAIRS, environ, burst) for _ in range(repairs)]
         self._burst, self._stop_grace = burst, stop_grace
-        self._stopping, self._code = False, 0
+        self._stopping, self._asked, self._code = False, 0, 0
 
     def run(self) -> int:
         """Run until told to stop. Returns the exit code."""
@@ -91,7 +96,7 @@ class Supervisor:
         return self._code
 
     def _stop(self, signum: int, frame: FrameType | None) -> None:
-        self._stopping = True
+        self._stopping, self._asked = True, self._asked + 1
 
     def _watch(self) -> None:
         for child in self._children:
@@ -105,15 +110,26 @@ class Supervisor:
                 child.start()
 
     def _end_all(self) -> None:
-        for child in self._children:
-            child.send(signal.SIGTERM)
+        """End the repairs, and then the control process: it takes up what the last repairs came to."""
         deadline = time.monotonic() + self._stop_grace + LAST_PATIENCE
-        for child in self._children:
-            if child.process is None:
-                continue
-            try:
-                child.process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+        if self._asked and any(child.runs for child in self._children):
+            log.info("stopping; repairs in hand may end within %g s, a second signal gives them back", self._stop_grace)
+        for role in (REPAIRS, CONTROL):
+            self._end([child for child in self._children if child.role == role], deadline)
+        if self._asked:
+            log.info("stopped")
+
+    def _end(self, children: Sequence[Child], deadline: float) -> None:
+        """Ask processes to end, each further signal again, and kill what has not ended in time."""
+        asked = 0
+        while any(child.runs for child in children) and time.monotonic() < deadline:
+            if asked < max(1, self._asked):
+                asked = max(1, self._asked)
+                for child in children:
+                    child.send(signal.SIGTERM)
+            time.sleep(POLL)
+        for child in children:
+            if child.process is not None and child.runs:
                 log.error("the %s process %d did not end and is killed", child.role, child.process.pid)
                 child.process.kill()
                 child.process.wait()
