@@ -173,6 +173,14 @@ def test_a_run_that_nobody_knows_is_an_error_with_a_hint(heald: Caller, verb: st
     assert "heald verify nope" in answer.err
 
 
+@pytest.mark.parametrize("verb", [["show", "run-1"], ["memory", "run-1"], ["runs"]])
+def test_who_asks_for_what_waits_in_the_inbox_is_told_so(heald: Caller, conn: redis.Redis, verb: list[str]) -> None:
+    conn.rpush(keys.INBOX, report("run-1"))
+    assert "1 report waits in the inbox" in heald(*verb).err
+    conn.rpush(keys.INBOX, report("run-2"))
+    assert "2 reports wait in the inbox" in heald(*verb).err
+
+
 @pytest.mark.parametrize("run_id", ["../x", "a b", "", "x" * 129, "a\x1b[31m"])
 def test_what_can_be_no_run_id_is_refused(heald: Caller, run_id: str) -> None:
     answer = heald("show", run_id)

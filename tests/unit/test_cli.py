@@ -239,6 +239,14 @@ def test_a_removed_current_folder_is_a_clear_error(tmp_path: Path) -> None:
     assert "the current folder does not exist any more" in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("verb", [["explain", "--stage", "s", "--message", "m"], ["rules", "list"], ["--help"]])
+def test_streams_that_are_closed_from_the_start_lead_nowhere(closed: str, verb: list[str]) -> None:
+    argv = ["sh", "-c", f'exec "$@" {closed}', "sh", *HEALD, *verb]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False, env=BARE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("extra", [[], ["--json"]])
 def test_a_closed_pipe_ends_a_verb_quietly_as_sigpipe_would(extra: list[str]) -> None:
     reader, writer = os.pipe()

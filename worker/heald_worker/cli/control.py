@@ -36,7 +36,7 @@ def cancel(settings: Settings, output: Output, run_id: str) -> None:
     client = connect(settings)
     verdict = _cancelled(client, settings, run_id)
     if verdict == "unknown":
-        raise Problem(f"run {run_id} is not open", f"`heald show {run_id}` tells whether it has ended")
+        raise Problem(f"run {run_id} is not open", f"`heald show {run_id}` tells what became of it")
     if verdict == "ending":
         raise Problem(f"run {run_id} is ending: its log is fixed", f"`heald show {run_id}` tells how it ends")
     if verdict != "cancelled":

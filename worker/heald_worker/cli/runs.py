@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -11,7 +11,7 @@ import redis
 from rich.text import Text
 
 from heald_producer.signals import check_run_id
-from heald_worker import views
+from heald_worker import keys, views
 from heald_worker.cli.accounts import ENDING_STYLES, actions, count, failure_class, open_record, place, recovery_record
 from heald_worker.cli.columns import columns
 from heald_worker.cli.common import Output, Problem, clean, connect, server_options
@@ -50,8 +50,8 @@ Listed = OpenRun | RecoveryEntry | MalformedEntry
 @server_options
 def runs(settings: Settings, output: Output, states: tuple[str, ...], most: int) -> None:
     """List runs: parked ones, open ones (the next due first), ended ones (the newest first)."""
-    rows = []
-    for run in _listed(connect(settings), states or STATES, most):
+    rows, client = [], connect(settings)
+    for run in _listed(client, states or STATES, most):
         if isinstance(run, MalformedEntry):
             output.note(f"heald: {clean(str(run))}")
         elif output.as_json:
@@ -63,7 +63,8 @@ def runs(settings: Settings, output: Output, states: tuple[str, ...], most: int)
     for line in columns(HEADINGS, rows):
         output.print(line)
     if not rows and not output.as_json:
-        output.note("heald: there are no such runs")
+        waiting = _waiting_reports(client)
+        output.note(f"heald: there are no such runs{waiting and '; '}{waiting}")
 
 
 def _listed(client: redis.Redis, states: tuple[str, ...], most: int) -> Iterator[Listed]:
@@ -150,6 +151,22 @@ def _class_of(run: RecoveryEntry, settings: Settings) -> Classifier:
     return taxonomy.classify
 
 
+def _where_else(client: redis.Redis, settings: Settings, run_id: str) -> str:
+    """What to do about a run that nobody knows."""
+    if waiting := _waiting_reports(client):
+        return f"{waiting}, and it may be among them; `heald health` tells whether a worker takes them in"
+    kept = span(settings.retention.tombstones)
+    return (
+        f"ended runs are remembered for {kept}; `heald runs` lists them, `heald verify {run_id}` looks for its artifact"
+    )
+
+
+def _waiting_reports(client: redis.Redis) -> str:
+    """How many reports wait in the inbox; empty when none do."""
+    waiting: Any = client.llen(keys.INBOX)
+    return f"{count(waiting, 'report')} {'waits' if waiting == 1 else 'wait'} in the inbox" if waiting else ""
+
+
 def found_run(client: redis.Redis, settings: Settings, run_id: str) -> OpenRun | RecoveryEntry:
     """The run that was asked for.
 
@@ -160,12 +177,7 @@ def found_run(client: redis.Redis, settings: Settings, run_id: str) -> OpenRun |
     check_run_id(run_id)
     match views.find_run(client, run_id):
         case None:
-            kept = span(settings.retention.tombstones)
-            raise Problem(
-                f"nothing is known of run {run_id}",
-                f"ended runs are remembered for {kept}; `heald runs` lists them, `heald verify {run_id}` "
-                "looks for its artifact",
-            )
+            raise Problem(f"nothing is known of run {run_id}", _where_else(client, settings, run_id))
         case Forgotten(entry_id=entry_id):
             raise Problem(
                 f"run {run_id} has ended, and its entry {entry_id} was trimmed from the stream",

@@ -25,6 +25,7 @@ from importlib import import_module
 import click
 
 from heald_producer import __version__
+from heald_producer.streams import fill_standard_streams
 from heald_worker.cli import INTERRUPTED, UNAVAILABLE
 from heald_worker.cli.common import clean
 
@@ -96,6 +97,7 @@ def heald() -> None:
 
 def call(argv: list[str]) -> int:
     """Run one verb and return its exit code: what it returned, or what its error stands for."""
+    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of few characters shows the others as escapes
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -113,6 +115,14 @@ def call(argv: list[str]) -> int:
         return _report(error)
     finally:
         _settle_stdout()
+
+
+def _open_closed_streams() -> None:
+    """Standard streams that were closed when heald was started lead nowhere; no file of ours takes their place."""
+    fill_standard_streams()
+    for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  for good
 
 
 def _invoke(argv: list[str]) -> int:
