@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -240,6 +241,24 @@ def test_a_file_in_the_place_of_the_directory_is_one_clear_error(tmp_path: Path)
     for directory in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ArtifactsUnavailable, match="a folder is needed there"):
             write_artifacts(directory, [an_item()], fsync=False)
+
+
+@pytest.mark.parametrize(("code", "writable"), [(errno.EACCES, False), (errno.EROFS, True), (errno.ENOSPC, True)])
+def test_a_directory_that_takes_no_more_names_is_no_single_artifact_s_trouble(
+    code: int, writable: bool, tmp_path: Path, refusing: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing("rename", code, lambda *_: True)
+    monkeypatch.setattr(os, "access", lambda *_, **__: writable)
+    with pytest.raises(ArtifactsUnavailable, match=re.escape(os.strerror(code))):
+        write_artifacts(tmp_path, [an_item("run-1"), an_item("run-2")], fsync=False)
+    assert staged(tmp_path) == []
+
+
+def test_what_may_not_be_replaced_is_one_artifact_s_trouble(tmp_path: Path, refusing: Callable[..., None]) -> None:
+    refusing("rename", errno.EACCES, lambda name, *_: str(name).endswith("-0"))
+    first, second = write_artifacts(tmp_path, [an_item("run-1"), an_item("run-2")], fsync=False)
+    assert (first.state, second.state) == ("failed", "written")
+    assert "Permission denied" in first.trouble
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -61,6 +61,7 @@ _SYNC_THREADS = 16
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _TAKEN = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _ROOM = "make room on that disk"
 _RIGHTS = "let the user whom heald runs as write there, or choose another folder"
 _KIND = "a folder is needed there: choose another one"
@@ -213,7 +214,8 @@ def _sync_draft(staging: int, name: str) -> None:
 
 
 def _place(folder: int, staging: int, name: str, item: Item) -> WriteResult:
-    """Give a staged artifact its own name; what goes wrong here is this item's trouble alone."""
+    """Give a staged artifact its own name; what goes wrong here is this item's trouble alone, as long as the directory
+    takes any."""
     run_id = item[0]
     try:
         try:
@@ -223,6 +225,8 @@ def _place(folder: int, staging: int, name: str, item: Item) -> WriteResult:
                 raise
             return _settle(folder, staging, name, item)
     except OSError as error:
+        if error.errno in _DISK or not os.access(".", os.W_OK | os.X_OK, dir_fd=folder):
+            raise
         clear(staging, name)
         in_the_way = "a file or symlink stands in its place" if error.errno == errno.ENOTDIR else error.strerror
         return WriteResult(run_id, "failed", f"its artifact cannot be put in place: {in_the_way}")
