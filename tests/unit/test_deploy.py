@@ -231,6 +231,7 @@ def test_the_action_runs_the_command_through_heald(flags: str, tmp_path: Path) -
         "run": "echo \"it's\" && $(false); '",
         "stage": "unit tests",
         "policy": "",
+        "report": "build/**/*.xml\n\nout dir/tap.txt\n",
         "flaky": flags,
         "strict": flags,
     }
@@ -242,6 +243,7 @@ def test_the_action_runs_the_command_through_heald(flags: str, tmp_path: Path) -
     words = yaml.safe_load(done.stdout)
     assert words[0] == "run"
     options = capture.parse(words[1:])
+    assert list(options.reports) == ["build/**/*.xml", "out dir/tap.txt"]
     assert (options.stage, options.policy) == ("unit tests", None)
     assert (options.flaky, options.strict) == (flags == "true", flags == "true")
     assert options.command == ["bash", "-eo", "pipefail", "-c", given["run"]]

@@ -562,7 +562,7 @@ def test_functions_are_imported_when_a_worker_starts() -> None:
     [
         ("no_such_module_here:f", "ModuleNotFoundError: No module named 'no_such_module_here'", "PYTHONPATH"),
         ("broken:f", "ModuleNotFoundError: No module named 'not_there_at_all'", "PYTHONPATH"),
-        ("leaving:f", "SystemExit: 3", "PYTHONPATH"),
+        ("leaving:f", "SystemExit: 3", "mend leaving"),
         ("mending:yess", "there is no 'yess'", "correct the name"),
         ("mending:NOT_CALLABLE", "it is of type int, not a function", "something that can be called"),
     ],

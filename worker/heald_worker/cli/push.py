@@ -143,6 +143,10 @@ class Delivery:
         done = drain(Spool(folder), self._push, now=time.time(), max_age=max_age, warn=self._warn)
         self.output.record({"folder": str(folder), **done._asdict()})
         self.output.print(f"sent {_reports(done.sent)} of {clean(str(folder))}")
+        if not folder.is_dir():
+            self.output.note(
+                f"heald: there is no folder {clean(str(folder))}; a spool is made when the first report is kept"
+            )
         self._warn_of_inbox()
         return 1 if done.bad else 0
 

@@ -66,6 +66,8 @@ def resolve(call: str) -> RepairFunction:
         found = import_module(module_name)
     except (Exception, SystemExit) as error:
         hint = f"install {module_name} beside heald, or put its folder into PYTHONPATH"
+        if not isinstance(error, ImportError):
+            hint = f"mend {module_name}: heald imports it when it starts"
         raise CallableUnavailable(call, f"{type(error).__name__}: {error}", hint) from error
     for attribute in attributes.split("."):
         try:
