@@ -256,6 +256,22 @@ def test_a_killed_control_process_is_started_again_and_nothing_is_lost(shop: Sho
         shop.until_ended("run-1")
 
 
+def test_a_server_that_is_away_is_told_of_once_and_so_is_its_return(server: Server, tmp_path: Path) -> None:
+    with Server(server.kind, tmp_path) as own, redis.Redis.from_url(own.url) as client:
+        shop = Shop(own, client, tmp_path)
+        with shop.worker("--role", "control", name="control") as control:
+            shop.push(report("run-0", stage="deploy", message="it broke"))
+            shop.until_ended("run-0")
+            own.kill()
+            until(lambda: "heald tries again until it answers" in control.said(), "it says that the server is away")
+            own.start()
+            shop.push(report("run-1", stage="deploy", message="it broke"))
+            shop.until_ended("run-1")
+            until(lambda: "the server answers again" in control.said(), "it says that the server is back")
+    assert control.said().count("the server answers again") == 1
+    assert control.said().count("heald tries again") <= 3, control.said()  # closed, refused, loading
+
+
 def test_rq_and_heald_see_the_workers(shop: Shop) -> None:
     shop.configure(HANG)
     shop.push(report("run-1"))
