@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from heald_worker import keys, queues
+from heald_worker import keys, queues, supervisor
 from heald_worker.leases import LEASE_LOST
 from heald_worker.records import decode_log
 from heald_worker.repair_worker import SAME_SIGNAL
@@ -219,6 +219,24 @@ def test_what_the_last_repair_came_to_is_taken_up_before_a_stopping_worker_ends(
         assert worker.said().rstrip().endswith("stopped")
     assert decode_log(shop.logs()["run-1"]).outcome == "recovered"
     assert (shop.folder / "artifacts" / "run-1").is_dir()
+
+
+def test_a_repair_process_that_does_not_end_costs_the_control_process_no_patience(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.configure(HANG)
+    monkeypatch.setattr(supervisor, "LAST_PATIENCE", 0.0)
+    watched = supervisor.Supervisor(1, shop.env, burst=False, stop_grace=0.0)
+    monkeypatch.chdir(shop.folder)
+    for child in watched._children:
+        child.start()
+    control, repairs = (child.process for child in watched._children)
+    assert control is not None
+    assert repairs is not None
+    until(lambda: len(shop.conn.keys("rq:worker:*")) == 2, "both work")
+    os.kill(repairs.pid, signal.SIGSTOP)
+    watched._end_all()
+    assert (repairs.returncode, control.returncode) == (-signal.SIGKILL, 0)
 
 
 def test_a_second_signal_to_a_worker_gives_its_repairs_back(shop: Shop) -> None:

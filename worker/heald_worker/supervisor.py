@@ -21,6 +21,8 @@ BURST_TRIES = 4
 POLL = 0.1
 LAST_PATIENCE = 10.0
 """Seconds beyond the grace time that a process gets to end before it is killed."""
+LEAST_PATIENCE = 5.0
+"""Seconds that the control process gets in any case, however long the repairs before it took."""
 
 SUPERVISED = "HEALD_SUPERVISED"
 """Environment variable that tells a child to end with its parent."""
@@ -114,8 +116,9 @@ class Supervisor:
         deadline = time.monotonic() + self._stop_grace + LAST_PATIENCE
         if self._asked and any(child.runs for child in self._children):
             log.info("stopping; repairs in hand may end within %g s, a second signal gives them back", self._stop_grace)
-        for role in (REPAIRS, CONTROL):
-            self._end([child for child in self._children if child.role == role], deadline)
+        self._end([child for child in self._children if child.role == REPAIRS], deadline)
+        deadline = max(deadline, time.monotonic() + LEAST_PATIENCE)
+        self._end([child for child in self._children if child.role == CONTROL], deadline)
         if self._asked:
             log.info("stopped")
 
