@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import quote, quote_plus, unquote
 
 import msgspec
+from msgspec.structs import replace
 
 from heald_producer.shapes import MASK, SHAPES, mask_private_keys
 from heald_producer.signals import Context
@@ -83,8 +84,8 @@ class Masker:
 
     def context(self, context: Context) -> Context:
         """The context with every string masked."""
-        strings = msgspec.structs.asdict(context).items()
-        return Context(**{field: None if value is None else self.text(value) for field, value in strings})
+        strings = {key: text for key, text in msgspec.structs.asdict(context).items() if isinstance(text, str)}
+        return replace(context, **{field: self.text(text) for field, text in strings.items()})
 
 
 def secret_values(environ: Mapping[str, str], exists: Callable[[str], bool]) -> Iterator[str]:

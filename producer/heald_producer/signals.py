@@ -85,6 +85,15 @@ class Context(msgspec.Struct, frozen=True, omit_defaults=True):
         command: the command that failed, as one line for reading.
         host: the machine's name.
         parent_run: the run whose repair caused this run (from `HEALD_PARENT_RUN`).
+        provider: which CI: `github`, `gitlab`, `buildkite`, `circleci`, `azure`, `travis`, `jenkins` or `local`.
+        workflow: the workflow or pipeline that the job belongs to, where the CI has several.
+        ci_run: the CI's own id of the run, without its attempt.
+        ci_attempt: which attempt of the job that was, as the CI counts: a later attempt of one run has a larger one.
+        pull_request: the pull or merge request's number.
+        head_ref: the branch that the pull request wants merged, as `refs/heads/fix`.
+        head_commit: the revision at the head of that branch; `commit` may be a merge that only the CI has made.
+        fork: whether that branch belongs to another repository; None where the CI does not say.
+        default_branch: the repository's default branch, as `main`.
     """
 
     repository: str | None = None
@@ -95,6 +104,15 @@ class Context(msgspec.Struct, frozen=True, omit_defaults=True):
     command: str | None = None
     host: str | None = None
     parent_run: str | None = None
+    provider: str | None = None
+    workflow: str | None = None
+    ci_run: str | None = None
+    ci_attempt: str | None = None
+    pull_request: str | None = None
+    head_ref: str | None = None
+    head_commit: str | None = None
+    fork: bool | None = None
+    default_branch: str | None = None
 
 
 class FailureReport(msgspec.Struct, frozen=True, omit_defaults=True):

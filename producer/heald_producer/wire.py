@@ -42,6 +42,14 @@ CONTEXT_ROOM = {
     "url": 2048,
     "command": 2048,
     "host": 256,
+    "provider": 64,
+    "workflow": 256,
+    "ci_run": 128,
+    "ci_attempt": 64,
+    "pull_request": 64,
+    "head_ref": 256,
+    "head_commit": 128,
+    "default_branch": 256,
 }
 """Encoded bytes to which `fit` cuts each string of a context; together they are below `MAX_CONTEXT_BYTES`."""
 
@@ -170,7 +178,7 @@ def _check_limits(report: FailureReport, size: int) -> None:
         raise InvalidReport("reported_at", "not an RFC 3339 time", "write it as 2026-01-31T12:00:00Z")
     if context.parent_run is not None:
         _check_parent(context.parent_run)
-    if any(text is not None and "\0" in text for text in msgspec.structs.astuple(context)):
+    if any(isinstance(text, str) and "\0" in text for text in msgspec.structs.astuple(context)):
         raise InvalidReport("context", "a string holds a NUL character")
     if size > MAX_CONTEXT_BYTES:
         _check_size("context", len(_encode(context)), MAX_CONTEXT_BYTES)
@@ -263,4 +271,5 @@ def _fit_context(context: Context) -> Context:
             for field, text in strings.items()
         },
         parent_run=context.parent_run,
+        fork=context.fork,
     )
