@@ -331,7 +331,10 @@ def test_a_newer_format_is_parked_and_goes_on_after_the_upgrade(
     for _ in range(TRIES_BEFORE_PARKING):
         all_due(it)
         pass_of(it)
-    assert it.conn.hget(keys.PARKED, run_id) == b"its state has format 4, this heald reads up to 3"
+    assert (
+        it.conn.hget(keys.PARKED, run_id)
+        == f"its state has format {STATE_FORMAT + 1}, this heald reads up to {STATE_FORMAT}".encode()
+    )
     monkeypatch.setattr("heald_worker.states.STATE_FORMAT", STATE_FORMAT + 1)
     it.conn.hset(keys.run(run_id), "s", msgspec.json.encode(state | {"format": STATE_FORMAT + 1}))  # readable now
     it.service.ledger.scripts["unpark"](

@@ -14,7 +14,7 @@ from heald_producer.signals import FailureSignal
 from heald_worker import execute_recovery_loop, keys, queues
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult
-from heald_worker.core.policy import RecoveryPolicy
+from heald_worker.core.policy import Bounds, RecoveryPolicy
 from heald_worker.core.recovery import Decide, RepairEnded, advance, open_recovery
 from heald_worker.core.taxonomy import FailureClass, TaxonomyRef
 from heald_worker.moves import backoff
@@ -46,7 +46,7 @@ match = "it does not compile in the test"
 """
 DNS, RED, BROKEN = "dial: no such host in the test", "the test is red after 3.5 s", "it does not compile in the test"
 REPO = {"repository": "acme/shop", "commit": "9fceb02"}
-FAILED, MENDED = RecoveryAttemptResult(False), RecoveryAttemptResult(True)
+FAILED, MENDED = RecoveryAttemptResult(False), scripted.PROVEN
 NOW = Instant(1_770_000_000)
 Make = Callable[..., House]
 
@@ -59,6 +59,7 @@ def house(conn: redis.Redis, tmp_path: Path) -> Iterator[Make]:
     def make(**more: Any) -> House:
         more.setdefault("repairs", dict.fromkeys(ACTIONS, PythonRepair("support.scripted:repair")))
         more.setdefault("taxonomy", "heald")
+        more.setdefault("remedies", "aivcs")
         made.append(House(conn, settings(tmp_path, diagnosis=(read_pack("rules.toml", RULES),), **more)))
         return made[-1]
 
@@ -76,7 +77,7 @@ def heald(
     return Caller(server.url, tmp_path, monkeypatch, capsys)
 
 
-def run(it: House, run_id: str, message: str, *script: RecoveryAttemptResult, **more: Any) -> RecoveryEntry:
+def run(it: House, run_id: str, message: str, *script: scripted.Scripted, **more: Any) -> RecoveryEntry:
     scripted.SCRIPTS[run_id] = list(script)
     it.push(report(run_id, stage="unit", message=message, **({"context": REPO} | more)))
     it.settle()
@@ -102,7 +103,7 @@ def actions(entry: RecoveryEntry) -> list[str]:
 
 def assert_replays(it: House, entry: RecoveryEntry) -> None:
     """The entry's facts and the repairs' results are all that its log needs to come out again."""
-    results = iter(scripted.SCRIPTS[entry.run])
+    results = map(scripted.result_of, scripted.SCRIPTS[entry.run])
     again = execute_recovery_loop(
         entry.run,
         entry.log.initial_failure,
@@ -140,12 +141,12 @@ def test_each_transient_retry_waits_longer() -> None:
 
 
 def test_the_policy_bounds_transient_retries_and_the_bound_is_frozen_at_intake(house: Make) -> None:
-    assert actions(run(house(transient_retries={"default": 0}), "run-0", DNS)) == ["rollback"] * 3
-    it = house(transient_retries={"default": 1})
+    assert actions(run(house(bounds={"default": Bounds(max_transient_retries=0)}), "run-0", DNS)) == ["rollback"] * 3
+    it = house(bounds={"default": Bounds(max_transient_retries=1)})
     it.push(report("run-1", stage="unit", message=DNS))
     it.control._take_in(it.control.backlog())
     scripted.SCRIPTS["run-1"] = []
-    later = house(transient_retries={"default": 9})
+    later = house(bounds={"default": Bounds(max_transient_retries=9)})
     later.settle()
     assert actions(ended(later, "run-1")) == ["retry", "rollback", "rollback"]
 

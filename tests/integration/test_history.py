@@ -16,8 +16,9 @@ from heald_worker import keys
 from heald_worker.config import Limits, Retention
 from heald_worker.core.policy import RecoveryPolicy
 from heald_worker.core.regression import check_regression
-from heald_worker.playbook import RecordRepair
+from heald_worker.playbook import PythonRepair, RecordRepair
 from heald_worker.records import decode_log
+from support import scripted
 from support.service import House, report, settings
 
 REPO = {"context": {"repository": "acme/shop"}}
@@ -66,11 +67,22 @@ def test_enforced_a_second_regression_is_escalated_at_once(conn: redis.Redis, tm
 
 
 def test_enforced_the_action_that_mended_it_before_is_not_taken_first(conn: redis.Redis, tmp_path: Path) -> None:
-    it = house(conn, tmp_path, regression="enforce")
+    it = house(conn, tmp_path, PythonRepair("support.scripted:repair"), regression="enforce")
+    scripted.SCRIPTS |= {"run-1": [scripted.PROVEN], "run-2": [scripted.PROVEN]}
     first = run(it, "run-1", flaky_hint=True)
     assert decode_log(first["log"].encode()).decisions[0].action == "retry"
+    assert first["facts"]["proof"] == "the same command, run again"
     second = run(it, "run-2", flaky_hint=True)
     assert decode_log(second["log"].encode()).decisions[0].action == "patch_forward"
+
+
+def test_enforced_a_recovery_that_was_only_claimed_counts_as_none(conn: redis.Redis, tmp_path: Path) -> None:
+    it = house(conn, tmp_path, regression="enforce")
+    assert run(it, "run-1", flaky_hint=True)["facts"]["proof"] is None
+    second = run(it, "run-2", flaky_hint=True)
+    [decision] = decode_log(second["log"].encode()).decisions
+    assert decision.action == "escalate"
+    assert "regression of run run-1, whose retry only claimed to have helped" in decision.rationale
 
 
 def test_enforced_with_no_other_action_permitted_it_is_escalated(conn: redis.Redis, tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from heald_producer.wire import decode_report
 from heald_worker import keys, queues
 from heald_worker.cli.accounts import KINDS
 from heald_worker.config import Limits
-from heald_worker.core.policy import RecoveryAction
+from heald_worker.core.policy import Bounds, RecoveryAction
 from heald_worker.core.recovery import Ending
+from heald_worker.core.remedies import Remedy, RemedyTable
 from heald_worker.playbook import CommandNotice, CommandRepair, RecordRepair
+from heald_worker.remedy_tables import RemedyTables
 from heald_worker.streams import EVENTS, EventEntry, RecoveryFacts
 from support.calls import Caller
 from support.entries import recovery_fields
@@ -109,10 +111,14 @@ def busy(
         RecoveryAction.ROLLBACK: CommandRepair(("true",)),
     }
     notices = {Ending.ESCALATED: CommandNotice(("false",))}
-    it = House(conn, settings(tmp_path, repairs=repairs, notices=notices, limits=Limits(notice_tries=1)))
+    bounds = {"default": Bounds(min_confidence=0.0)}  # its stage alone says that it is a test
+    more = {"limits": Limits(notice_tries=1), "taxonomy": "heald", "bounds": bounds}
+    chosen = settings(tmp_path, repairs=repairs, notices=notices, **more)
+    it = House(conn, chosen)
+    it.service.remedies = RemedyTables(conn, RemedyTable({"test": (Remedy(RecoveryAction.PATCH_FORWARD, "mend it"),)}))
     it.push(
-        report("run-1", context={"repository": "acme/shop"}),
-        report("run-1", context={"repository": "acme/shop"}),
+        report("run-1", context={"repository": "acme/shop", "commit": "c0ffee"}),
+        report("run-1", context={"repository": "acme/shop", "commit": "c0ffee"}),
         report("run-1", message="another"),
         report("run-2", stage="deploy", message="it broke"),
         report("run-3", stage="runtime"),
@@ -143,7 +149,7 @@ def test_every_key_of_a_busy_service_is_described_with_its_type_and_life(busy: H
         kind, _, _, life = OVERVIEW[described(key)]
         assert busy.conn.type(key).decode().replace("zset", "sorted set") == kind, key
         mortal = busy.conn.ttl(key) > 0
-        assert mortal == (kind == "string" and "days" in life), key
+        assert mortal == (kind in ("string", "hash") and "day" in life), key
 
 
 def test_every_field_of_a_busy_service_is_described(busy: House) -> None:

@@ -18,11 +18,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("records", "keys", "playbook", "policies", "rulepack", "rulebook", "taxonomies", "config", "config_*"),
     (
         *("artifacts", "artifact_*", "ledger", "corrections", "disk", "packing", "states", "thinking"),
-        *("streams", "patience", "groups", "letters", "views"),
+        *("streams", "patience", "groups", "letters", "views", "remedy_tables"),
     ),
     ("alarm", "service", "queues", "repairs", "repairs.*", "notices", "webhook"),
     (
-        *("jobs", "intake", "history", "flaky", "agenda", "control", "leases"),
+        *("jobs", "intake", "history", "flaky", "agenda", "control", "leases", "considering"),
         *("moves", "commits", "closing", "decisions", "repairing", "notifying"),
     ),
     ("bell", "workers", "repair_worker", "supervisor", "upkeep"),

@@ -27,6 +27,8 @@ SWIFT = Timing(
     resend_most=0.2,
     retry_first=0.001,
     retry_most=0.002,
+    transient_first=0.001,
+    transient_most=0.002,
     notice_first=0.001,
     notice_most=0.002,
 )

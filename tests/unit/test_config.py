@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from heald_worker.config import ConfigError, Limits, Settings, load, load_settings
-from heald_worker.core.policy import RecoveryAction, RecoveryPolicy
+from heald_worker.core.policy import Bounds, RecoveryAction, RecoveryPolicy, RetryTestsOn
 from heald_worker.core.recovery import Ending
 from heald_worker.playbook import CommandNotice, CommandRepair, PythonRepair, RecordRepair, WebhookNotice
 
@@ -113,12 +114,40 @@ def test_policies_take_what_they_leave_out_from_the_reference(tmp_path: Path) ->
     }
 
 
-def test_transient_retries_are_a_policy_s_fifth_bound(tmp_path: Path) -> None:
+def test_heald_s_own_bounds_stand_beside_the_reference_s_four(tmp_path: Path) -> None:
     settings = settings_of(
-        tmp_path, "[policies.default]\nmax_transient_retries = 0\n[policies.calm]\nmax_attempts = 9\n"
+        tmp_path,
+        "[policies.default]\nmax_transient_retries = 0\nmin_confidence = 1\n"
+        "[policies.calm]\nmax_attempts = 9\nretry_tests_on = 'all'\ndeploy_stages = ['Ship*']\n",
     )
     assert settings.policies == {"default": RecoveryPolicy(), "calm": RecoveryPolicy(max_attempts=9)}
-    assert [settings.transient_retries_of(name) for name in ("default", "calm")] == [0, 2]
+    assert settings.bounds_of("default") == Bounds(max_transient_retries=0, min_confidence=1.0)
+    assert settings.bounds_of("calm") == Bounds(retry_tests_on=RetryTestsOn.ALL, deploy_stages=("ship*",))
+    assert settings.bounds_of("other") == Bounds()
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("min_confidence = 1.5", "min_confidence must be a number from 0 to 1, not 1.5"),
+        ("min_confidence = true", "min_confidence must be a number from 0 to 1, not true"),
+        ("retry_tests_on = 'main'", "retry_tests_on must be one of default_branch, all, none, not 'main'"),
+        ("deploy_stages = 'deploy'", "deploy_stages must be a list of globs, not 'deploy'"),
+        ("deploy_stages = [1]", "deploy_stages[0] must be text, not 1"),
+        ("max_transient_retries = -1", "max_transient_retries must be at least 0, not -1"),
+    ],
+)
+def test_a_bound_that_cannot_be_used_is_named(tmp_path: Path, line: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"heald.toml: policies.calm.{complaint}")):
+        settings_of(tmp_path, f"[policies.calm]\n{line}\n")
+
+
+def test_remedies_are_the_reference_s_when_it_is_said_or_its_taxonomy_is_chosen(tmp_path: Path) -> None:
+    assert settings_of(tmp_path, "").has_remedies
+    assert not settings_of(tmp_path, "remedies = 'aivcs'").has_remedies
+    assert not settings_of(tmp_path, "taxonomy = 'aivcs'").has_remedies
+    with pytest.raises(ConfigError, match="remedies must be one of heald, aivcs, not 'none'"):
+        settings_of(tmp_path, "remedies = 'none'")
 
 
 MINE = """
@@ -426,9 +455,11 @@ def test_the_example_file_is_valid_and_shows_every_key_with_its_default() -> Non
     example = Path(__file__).parents[2] / "deploy" / "heald.example.toml"
     loaded = load({"config": str(example)}, {}, Path("/nowhere"))
     defaults = Settings()
-    for name in ("redis_url", "fsync", "taxonomy", "regression", "dry_run", "limits", "timing", "retention"):
+    plain = ("redis_url", "fsync", "taxonomy", "remedies", "regression", "dry_run")
+    for name in (*plain, "limits", "timing", "retention"):
         assert getattr(loaded.settings, name) == getattr(defaults, name), name
     groups = {"limits": defaults.limits, "timing": defaults.timing, "retention": defaults.retention}
     shown = {key for key in loaded.origins if "." in key}
     assert shown == {f"{group}.{name}" for group, numbers in groups.items() for name in numbers.__struct_fields__}
     assert loaded.settings.policies["default"] == RecoveryPolicy()
+    assert loaded.settings.bounds_of("default") == Bounds()

@@ -11,7 +11,7 @@ import pytest
 from heald_producer.connection import Sentinel
 from heald_worker.config import Limits, Retention, Settings, Timing, load_settings
 from heald_worker.config_values import duration
-from heald_worker.core.policy import RecoveryPolicy
+from heald_worker.core.policy import Bounds, RecoveryPolicy
 from heald_worker.playbook import CommandNotice, CommandRepair, PythonRepair, RecordRepair, WebhookNotice
 from heald_worker.policies import MatchRule
 
@@ -42,13 +42,14 @@ def test_every_toml_example_is_a_valid_configuration(block: str, tmp_path: Path)
 
 
 def test_every_key_of_the_settings_is_described() -> None:
-    plain = {"redis_url", "artifacts", "fsync", "taxonomy", "flaky_learning", "regression", "dry_run"}
-    sections = {"sentinel", "policies", "transient_retries", "rules", "diagnosis", "playbook", *GROUPS}
+    plain = {"redis_url", "artifacts", "fsync", "taxonomy", "remedies", "flaky_learning", "regression", "dry_run"}
+    sections = {"sentinel", "policies", "bounds", "rules", "diagnosis", "playbook", *GROUPS}
     assert plain | sections == set(Settings.__struct_fields__), "a new setting: describe it, and add it here"
     expected = plain | {f"{group}.{name}" for group, numbers in GROUPS.items() for name in numbers.__struct_fields__}
     expected |= {f"sentinel.{name}" for name in Sentinel.__struct_fields__}
     expected |= {f"policies.NAME.{name}" for name in RecoveryPolicy.__struct_fields__}
-    expected |= {"policies.NAME.max_transient_retries", "diagnosis.files", "diagnosis.rule", "diagnosis.tool"}
+    expected |= {f"policies.NAME.{name}" for name in Bounds.__struct_fields__}
+    expected |= {"diagnosis.files", "diagnosis.rule", "diagnosis.tool"}
     expected |= {f"rules.{name}" for name in MatchRule.__struct_fields__}
     for kind in (CommandRepair, PythonRepair, RecordRepair):
         expected |= {f"repairs.ACTION.{name}" for name in kind.__struct_fields__}
@@ -68,15 +69,18 @@ def test_described_defaults_of_numbers_are_the_real_ones(group: str) -> None:
 
 def test_described_defaults_of_the_rest_are_the_real_ones() -> None:
     settings, policy = Settings(), RecoveryPolicy()
-    for name in ("redis_url", "artifacts", "fsync", "taxonomy", "flaky_learning", "regression", "dry_run"):
+    for name in ("redis_url", "artifacts", "fsync", "taxonomy", "remedies", "flaky_learning", "regression", "dry_run"):
         assert ROWS[name].strip("`") == _as_toml(getattr(settings, name)), name
     for name in RecoveryPolicy.__struct_fields__:
         assert ROWS[f"policies.NAME.{name}"].strip("`") == _as_toml(getattr(policy, name)), name
-    assert ROWS["policies.NAME.max_transient_retries"].strip("`") == str(settings.transient_retries_of("any"))
+    for name in Bounds.__struct_fields__:
+        assert ROWS[f"policies.NAME.{name}"].strip("`") == _as_toml(getattr(settings.bounds_of("any"), name)), name
     assert duration().check(ROWS["repairs.ACTION.time_limit"].strip("`"), "") == CommandRepair(("x",)).time_limit
 
 
 def _as_toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return str(list(value)).replace("'", '"')
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -17,13 +17,13 @@ from heald_worker.config_file import (
     DEFAULT_FILE,
     ConfigFile,
     find_config_file,
+    read_bounds,
     read_config_file,
     read_diagnosis,
     read_playbook,
     read_policies,
     read_rules,
     read_sentinel,
-    read_transient_retries,
 )
 from heald_worker.config_groups import Limits, Retention, Timing
 from heald_worker.config_values import (
@@ -38,10 +38,10 @@ from heald_worker.config_values import (
     text,
     whole,
 )
-from heald_worker.core.policy import RecoveryPolicy
+from heald_worker.core.policy import Bounds, RecoveryPolicy
 from heald_worker.core.taxonomy import TAXONOMIES
 from heald_worker.playbook import Playbook
-from heald_worker.policies import DEFAULT_POLICY, DEFAULT_TRANSIENT_RETRIES, MatchRule
+from heald_worker.policies import DEFAULT_POLICY, MatchRule
 
 if TYPE_CHECKING:
     from heald_producer.connection import Sentinel
@@ -65,6 +65,9 @@ OWN_TAXONOMY = "heald"
 """The name of heald's own rules, and a user's beside them."""
 
 
+_BOUNDS = Bounds()
+
+
 def _default_policies() -> dict[str, RecoveryPolicy]:
     return {DEFAULT_POLICY: RecoveryPolicy()}
 
@@ -78,11 +81,12 @@ class Settings(msgspec.Struct, frozen=True):
         artifacts: the folder of recovery artifacts.
         fsync: artifacts are forced to disk before a run may end.
         taxonomy: the rules that class failures: `heald`, or the reference's `aivcs`.
+        remedies: what follows from a cause: `heald`, by its remedies, or the reference's `aivcs`, by its class alone.
         flaky_learning: tests that were seen to fail and pass on one commit count as flaky from then on.
         regression: `off`, `observe` (record what history says) or `enforce` (let it act).
         dry_run: decide and record, repair nothing.
         policies: by name; `default` is always there.
-        transient_retries: by a policy's name, where it says how often a transient failure is retried.
+        bounds: heald's own, by a policy's name.
         rules: the first that fits fixes a run's policy.
         diagnosis: a user's own rules for the taxonomy `heald`, one pack per file.
         playbook: which repair belongs to which action, and who is told of which ending.
@@ -93,11 +97,12 @@ class Settings(msgspec.Struct, frozen=True):
     artifacts: Path = DEFAULT_ARTIFACTS
     fsync: bool = True
     taxonomy: str = OWN_TAXONOMY
+    remedies: str = OWN_TAXONOMY
     flaky_learning: bool = True
     regression: Literal["off", "observe", "enforce"] = "observe"
     dry_run: bool = False
     policies: dict[str, RecoveryPolicy] = msgspec.field(default_factory=_default_policies)
-    transient_retries: dict[str, int] = {}
+    bounds: dict[str, Bounds] = {}
     rules: tuple[MatchRule, ...] = ()
     diagnosis: tuple[Pack, ...] = ()
     playbook: Playbook = msgspec.field(default_factory=Playbook)
@@ -105,9 +110,14 @@ class Settings(msgspec.Struct, frozen=True):
     timing: Timing = Timing()
     retention: Retention = Retention()
 
-    def transient_retries_of(self, policy: str) -> int:
-        """How often a run of this policy may be retried because its failure is transient."""
-        return self.transient_retries.get(policy, DEFAULT_TRANSIENT_RETRIES)
+    def bounds_of(self, policy: str) -> Bounds:
+        """heald's own bounds of a policy."""
+        return self.bounds.get(policy, _BOUNDS)
+
+    @property
+    def has_remedies(self) -> bool:
+        """Whether actions follow the cause's remedies; else they are the reference's, which knows no causes."""
+        return self.remedies == OWN_TAXONOMY and self.taxonomy == OWN_TAXONOMY
 
 
 class Loaded(NamedTuple):
@@ -167,7 +177,7 @@ def _assemble(values: dict[str, Any], file: ConfigFile, environ: Mapping[str, st
         **plain,
         sentinel=sentinel,
         policies=policies,
-        transient_retries=read_transient_retries(file),
+        bounds=read_bounds(file),
         rules=read_rules(file, policies),
         diagnosis=read_diagnosis(file),
         playbook=read_playbook(file),
@@ -196,6 +206,7 @@ _KINDS: dict[str, Kind] = {
     "artifacts": _FOLDER,
     "fsync": switch,
     "taxonomy": one_of(OWN_TAXONOMY, *TAXONOMIES),
+    "remedies": one_of(OWN_TAXONOMY, "aivcs"),
     "flaky_learning": switch,
     "regression": one_of("off", "observe", "enforce"),
     "dry_run": switch,
@@ -228,7 +239,7 @@ def _given(
             return _Given(environ[variable], variable, variable, cwd, True)
     group, _, name = key.rpartition(".")
     entries = table(file.entries.get(group, {}), file.where(group)) if group else file.entries
-    if name in entries:
+    if name in entries and not (key == "remedies" and isinstance(entries[name], dict)):  # a table: see `[remedies]`
         return _Given(entries[name], file.where(key), file.shown, file.folder, False)
     return None
 
@@ -259,6 +270,7 @@ def _check_together(settings: Settings, file: ConfigFile) -> None:
     ordered = (
         ("timing.resend_first", timing.resend_first, "timing.resend_most", timing.resend_most),
         ("timing.retry_first", timing.retry_first, "timing.retry_most", timing.retry_most),
+        ("timing.transient_first", timing.transient_first, "timing.transient_most", timing.transient_most),
         ("timing.notice_first", timing.notice_first, "timing.notice_most", timing.notice_most),
         ("timing.renewal", timing.renewal * 2, "timing.lease", timing.lease),
         ("limits.inbox_warning", limits.inbox_warning, "limits.inbox_refusal", limits.inbox_refusal),

@@ -20,6 +20,7 @@ from heald_worker.config_values import (
     environment,
     headers,
     one_of,
+    share,
     suggestion,
     switch,
     table,
@@ -28,7 +29,7 @@ from heald_worker.config_values import (
     whole,
     wrong,
 )
-from heald_worker.core.policy import U32_MAX, RecoveryAction, RecoveryPolicy
+from heald_worker.core.policy import U32_MAX, Bounds, RecoveryAction, RecoveryPolicy, RetryTestsOn
 from heald_worker.core.recovery import Ending
 from heald_worker.playbook import (
     CommandNotice,
@@ -112,23 +113,38 @@ def read_policies(file: ConfigFile) -> dict[str, RecoveryPolicy]:
         if not name or len(name.encode()) > MAX_POLICY_BYTES:
             raise ConfigError(f"{where}: a policy's name has 1 to {MAX_POLICY_BYTES} bytes")
         entries = table(entry, f"{where}.{name}")
-        check_keys(entries, [*_POLICY, TRANSIENT_RETRIES], f"{where}.{name}.")
-        own = {key: value for key, value in entries.items() if key != TRANSIENT_RETRIES}
+        check_keys(entries, [*_POLICY, *_BOUNDS], f"{where}.{name}.")
+        own = {key: value for key, value in entries.items() if key in _POLICY}
         policies[name] = _read_struct(RecoveryPolicy, own, f"{where}.{name}", _POLICY)
     return policies
 
 
-def read_transient_retries(file: ConfigFile) -> dict[str, int]:
-    """`max_transient_retries` of each `[policies.NAME]` that has it: heald's own bound, beside the reference's four."""
-    bound, found = whole(0, U32_MAX), {}
+def read_bounds(file: ConfigFile) -> dict[str, Bounds]:
+    """heald's own bounds of each `[policies.NAME]`, beside the reference's four."""
+    found = {}
     for name, entry in table(file.entries.get("policies", {}), file.where("policies")).items():
         where = file.where("policies", name)
-        if TRANSIENT_RETRIES in (entries := table(entry, where)):
-            found[name] = int(str(bound.check(entries[TRANSIENT_RETRIES], f"{where}.{TRANSIENT_RETRIES}")))
+        own = {key: value for key, value in table(entry, where).items() if key in _BOUNDS}
+        found[name] = _read_struct(Bounds, own, where, _BOUNDS)
     return found
 
 
-TRANSIENT_RETRIES = "max_transient_retries"
+def _check_globs(value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise wrong(value, where, "a list of globs", 'for example ["deploy*", "release-*"]')
+    return tuple(text(glob, f"{where}[{number}]").lower() for number, glob in enumerate(value))
+
+
+def _check_retry_tests_on(value: object, where: str) -> RetryTestsOn:
+    return RetryTestsOn(str(one_of(*RetryTestsOn).check(value, where)))
+
+
+_BOUNDS = {
+    "max_transient_retries": whole(0, U32_MAX),
+    "min_confidence": share,
+    "retry_tests_on": Kind(_check_retry_tests_on),
+    "deploy_stages": Kind(_check_globs),
+}
 _POLICY = {
     "max_attempts": whole(0, MOST_ATTEMPTS),
     "max_flaky_retries": whole(0, U32_MAX),

@@ -46,8 +46,10 @@ class Timing(msgspec.Struct, frozen=True):
         lease: a repair's claim lasts this long unless it is renewed.
         renewal: how often a claim is renewed.
         stop_grace: how long a stopping worker lets the repair in hand finish.
-        retry_first: wait before a retry; other repairs begin at once.
+        retry_first: wait before a flaky test is retried; other repairs begin at once.
         retry_most: that wait doubles with every retry of a run, up to this.
+        transient_first: wait before what may pass by itself is retried: outages last minutes, not seconds.
+        transient_most: that wait doubles with every such retry of a run, up to this.
         notice_first: wait before a notice is tried again.
         notice_most: that wait doubles with every try, up to this.
     """
@@ -59,6 +61,8 @@ class Timing(msgspec.Struct, frozen=True):
     stop_grace: float = 30.0
     retry_first: float = 1.0
     retry_most: float = 60.0
+    transient_first: float = 30.0
+    transient_most: float = 600.0
     notice_first: float = 2.0
     notice_most: float = 60.0
 
@@ -72,6 +76,7 @@ class Retention(msgspec.Struct, frozen=True):
         tombstones: the memory that a run has ended, which makes a late re-send a duplicate.
         regression_window: how far back a regression check looks.
         flaky: how long a test counts as flaky after a run has shown it.
+        budgets: how long what was done about a commit's job counts into its budget, from the last time on.
         spool: reports that a runner could not deliver; older ones are not accepted any more.
     """
 
@@ -80,4 +85,5 @@ class Retention(msgspec.Struct, frozen=True):
     tombstones: float = 30 * DAY
     regression_window: float = 30 * DAY
     flaky: float = 30 * DAY
+    budgets: float = DAY
     spool: float = 7 * DAY

@@ -144,6 +144,16 @@ def whole(least: int, most: int) -> Kind:
     return Kind(check, lambda given: int(given) if re.fullmatch(r"[+-]?\d{1,18}", given.strip()) else given)
 
 
+def _check_share(value: object, where: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise wrong(value, where, "a number from 0 to 1")
+    return float(value)
+
+
+share = Kind(_check_share)
+"""A number from 0 to 1."""
+
+
 def _check_switch(value: object, where: str) -> bool:
     if not isinstance(value, bool):
         raise wrong(value, where, "true or false")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from heald_worker import queues
 from heald_worker.closing import close
 from heald_worker.commits import GONE_THROUGH, Closing, Planned, commit_plans, discard, stumble
+from heald_worker.considering import grounds_for
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.recovery import (
@@ -138,7 +139,8 @@ def _next_event(service: Service, held: Held, now: Instant) -> tuple[Event, dict
     taxonomy = service.taxonomy_of(run.taxonomy)
     verdict = service.judge(taxonomy, run.context.repository, run.recovery.current_failure)
     corrected = verdict.correction is not None
-    return Decide(verdict.failure_class, verdict.diagnosis.transient, corrected), _told_of(verdict)
+    grounds = grounds_for(service, held, verdict)
+    return Decide(verdict.failure_class, verdict.diagnosis.transient, corrected, grounds), _told_of(verdict)
 
 
 def _told_of(verdict: Verdict) -> dict[str, object]:

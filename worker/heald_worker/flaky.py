@@ -1,8 +1,9 @@
 """Flaky tests, learned from heald's own history: the same failure, by its fingerprint, came and went on one commit.
 
-heald hears of failures only, so it sees a pass in two places: a retry that recovered the run, as a retry repeats the
-same command on the same commit, and a report that says itself that a rerun passed. A later report of the same failure
-gets its flaky hint at intake. Passes that nobody reports stay unseen: a rerun by hand, or the next green build.
+heald hears of failures only, so it sees a pass in two places: a retry that is proven to have recovered the run, as a
+retry repeats the same command on the same commit, and a report that says itself that a rerun passed. A later report of
+the same failure gets its flaky hint at intake. Passes that nobody reports stay unseen: a rerun by hand, or the next
+green build.
 """
 
 from __future__ import annotations
@@ -66,19 +67,18 @@ def lesson_of(service: Service, run: Run) -> tuple[str, str]:
     recovery, repository = run.recovery, run.context.repository
     if not service.settings.flaky_learning or not repository or run.dry_run or not recovery.decisions:
         return "", ""
-    how = _passed_by(service, run)
+    how = _passed_by(run)
     if how is None or recovery.decisions[0].failure_class is not FailureClass.TEST:
         return "", ""
     key = keys.flaky(fingerprint(repository, recovery.initial_failure))
     return key, _encode(Lesson(recovery.run_id, how)).decode()
 
 
-def _passed_by(service: Service, run: Run) -> Literal["retry", "report"] | None:
-    """Where a pass of what failed was seen. A repair that only records has seen none."""
+def _passed_by(run: Run) -> Literal["retry", "report"] | None:
+    """Where a pass of what failed was seen. A retry that only claims to have helped has seen none."""
     recovery = run.recovery
     only_retried = {decision.action for decision in recovery.decisions} == {RecoveryAction.RETRY}
     if recovery.ending is Ending.RECOVERED and only_retried:
-        repair = service.settings.playbook.repairs.get(RecoveryAction.RETRY)
-        return "retry" if service.starts_something(repair) else None
+        return "retry" if recovery.proof else None
     said_so = recovery.initial_failure.flaky_hint and run.flaky is None
     return "report" if said_so and recovery.ending is not Ending.CANCELLED else None

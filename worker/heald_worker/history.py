@@ -6,7 +6,7 @@ all `core.regression.judge` needs, so the answer is the reference's scan at cons
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +14,7 @@ import redis
 
 from heald_producer.signals import FailureReport
 from heald_worker import keys
+from heald_worker.considering import job_record
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryOutcome
 from heald_worker.core.policy import RecoveryAction
@@ -37,15 +38,31 @@ class Past(NamedTuple):
     advice: Advice | None = None
     generation: int = 0
     flaky: Lesson | None = None
+    spent: Mapping[str, int] = {}
 
 
-History = tuple[RegressionCheck | None, RecoveryAction | None]
-"""A check, and the action that the newest prior run ended with."""
+class Ended(msgspec.Struct, frozen=True, array_like=True):
+    """One ended run as the index keeps it: when (microseconds), how, which, by which action, and how that is known."""
 
-NO_HISTORY: History = (None, None)
+    at: str
+    outcome: RecoveryOutcome
+    run: str
+    action: str
+    claimed: bool = False
+
+
+class History(NamedTuple):
+    """A check, and of the newest prior run the action that it ended with, and whether that only claimed to help."""
+
+    check: RegressionCheck | None = None
+    action: RecoveryAction | None = None
+    claimed: bool = False
+
+
+NO_HISTORY = History()
 NOWHERE = ("", "")
 
-_decode_priors = msgspec.json.Decoder(list[tuple[str, RecoveryOutcome, str, str]]).decode
+_decode_priors = msgspec.json.Decoder(list[Ended]).decode
 
 
 def look_back(service: Service, reports: Sequence[FailureReport | Exception]) -> tuple[Instant, list[Past]]:
@@ -60,6 +77,8 @@ def look_back(service: Service, reports: Sequence[FailureReport | Exception]) ->
         if isinstance(report, FailureReport) and (parent := report.context.parent_run):
             pipe.hmget(keys.run(parent), "s", "i")
             pipe.get(keys.tombstone(parent))
+        if record := _record(service, report):
+            pipe.hgetall(record)
     with service.thinking.elsewhere():
         (seconds, micros), *replies = pipe.execute(raise_on_error=False)
     now = Instant(int(seconds), int(micros) * 1000)
@@ -70,10 +89,24 @@ def look_back(service: Service, reports: Sequence[FailureReport | Exception]) ->
     for report, (index, flaky) in zip(reports, places, strict=True):
         if isinstance(report, FailureReport):
             history = _regression(known.get(index), now, window) if index else NO_HISTORY
-            pasts.append(_past(service, report, history, answers)._replace(flaky=read_lesson(known.get(flaky))))
+            past = _past(service, report, history, answers)._replace(flaky=read_lesson(known.get(flaky)))
+            pasts.append(past._replace(spent=_spent(next(answers))) if _record(service, report) else past)
         else:
             pasts.append(Past())
     return now, pasts
+
+
+def _record(service: Service, report: FailureReport | Exception) -> str:
+    """Where it stands what was done about this report's job of its commit; empty where nothing is asked."""
+    if not isinstance(report, FailureReport) or not service.settings.has_remedies:
+        return ""
+    return job_record(report.context, report.signal.stage)
+
+
+def _spent(record: object) -> dict[str, int]:
+    if not isinstance(record, dict):
+        return {}
+    return {field.decode("utf-8", "replace"): int(count) for field, count in record.items() if count.isdigit()}
 
 
 def _places(service: Service, report: FailureReport) -> tuple[str, str]:
@@ -95,24 +128,26 @@ def _known(asked: Sequence[str], stored: object) -> dict[str, object]:
 
 
 def _past(service: Service, report: FailureReport, history: History, answers: Iterator[object]) -> Past:
-    (regression, action), generation = history, 0
+    generation = 0
     if parent := report.context.parent_run:
         generation = 1 + _generation(parent, next(answers), next(answers))
-    return Past(regression, _advice(service, regression, action, generation), generation)
+    return Past(history.check, _advice(service, history, generation), generation)
 
 
 def _regression(stored: object, now: Instant, window: float) -> History:
     if not isinstance(stored, bytes):
-        return NO_REGRESSION, None
+        return History(NO_REGRESSION)
     try:
-        rows = _decode_priors(stored)
         oldest = now.to_micros() - round(window * 1_000_000)
-        recent = [row for row in rows if int(row[0]) >= oldest]
-        check = judge(Prior(run_id, outcome, Instant.from_micros(int(at))) for at, outcome, run_id, _ in recent)
-        return check, RecoveryAction(recent[0][3]) if recent and recent[0][3] else None
+        recent = [row for row in _decode_priors(stored) if int(row.at) >= oldest]
+        check = judge(Prior(row.run, row.outcome, Instant.from_micros(int(row.at))) for row in recent)
+        if not recent:
+            return History(check)
+        newest = recent[0]
+        return History(check, RecoveryAction(newest.action) if newest.action else None, newest.claimed)
     except (ValueError, msgspec.MsgspecError) as error:
         log.error("the regression index holds an entry that cannot be read: %s", error)
-        return NO_REGRESSION, None
+        return History(NO_REGRESSION)
 
 
 def _generation(parent: str, held: object, stone: object) -> int:
@@ -129,14 +164,13 @@ def _generation(parent: str, held: object, stone: object) -> int:
     return 0
 
 
-def _advice(
-    service: Service, regression: RegressionCheck | None, action: RecoveryAction | None, generation: int
-) -> Advice | None:
+def _advice(service: Service, history: History, generation: int) -> Advice | None:
     limit = service.settings.limits.max_lineage
     if generation > limit:
         return Advice(
             "escalate", f"{generation} generations of repairs lie behind this run, at most {limit} are healed"
         )
+    regression = history.check
     if regression is None or service.settings.regression != "enforce":
         return None
     match regression.recommendation:
@@ -145,10 +179,15 @@ def _advice(
                 "escalate",
                 f"regression of run {regression.prior_run_id}, which ended as {regression.prior_outcome}",
             )
+        case Recommendation.TRY_ALTERNATE_ACTION if history.claimed:  # a claim that the failure itself refutes
+            return Advice(
+                "escalate",
+                f"regression of run {regression.prior_run_id}, whose {history.action} only claimed to have helped",
+            )
         case Recommendation.TRY_ALTERNATE_ACTION:
             return Advice(
                 "alternate",
-                f"regression of run {regression.prior_run_id}, which recovered by {action}",
-                action,
+                f"regression of run {regression.prior_run_id}, which recovered by {history.action}",
+                history.action,
             )
     return None

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from heald_producer.signals import MAX_REPORT_BYTES, FailureReport
 from heald_producer.wire import PoisonReport, decode_report
 from heald_worker import keys
+from heald_worker.considering import job_record
 from heald_worker.core.instant import Instant, parse_instant
 from heald_worker.core.recovery import open_recovery
 from heald_worker.history import Past, look_back
@@ -24,11 +25,15 @@ from heald_worker.moves import InHand, in_hand, job_for, wait_for
 from heald_worker.packing import MARK_LIFE, Job, JobPacker, blob, pack, unpack
 from heald_worker.policies import choose_policy
 from heald_worker.queues import Hand
+from heald_worker.remedy_tables import Kept
 from heald_worker.service import Service, log, milliseconds
 from heald_worker.states import STATE_FORMAT, Run, encode_opened, encode_progress
 
 POISON_PREFIX = 4096
 """Bytes kept of a report that cannot be read; one that was only refused is kept whole."""
+
+NO_TABLE = Kept("", b"")
+"""In place of a table where the reference's actions are taken."""
 
 INTAKE_LEASE_MS = 10_000
 """How long a batch may take before another worker takes it up."""
@@ -81,23 +86,41 @@ def take_in(service: Service, token: str, hand: Hand | None = None) -> TakenIn:
     now, pasts = look_back(service, [each.report for each in arrived])
     batch = _Batch(service, now, hand)
     items = [batch.item(each, past) for each, past in zip(arrived, pasts, strict=True)]
-    verdicts = service.ledger.scripts["intake_commit"](
-        keys=[keys.intake(token), keys.AGENDA, keys.EVENTS, keys.DEAD, keys.STATS],
-        args=[
-            member,
-            pack([items, batch.jobs.shared]),
-            milliseconds(service.settings.retention.events),
-            limits.dead_letters,
-            keys.RUN_PREFIX,
-            keys.TOMBSTONE_PREFIX,
-            limits.dead_letter_bytes,
-            MARK_LIFE,
-        ],
-    ).split(b"\n")
+    verdicts = _commit(service, token, pack([items, batch.jobs.shared]))
     refused = sum(verdict in (b"dead", b"run_id_conflict") for verdict in verdicts)
     if refused:
         log.warning("%d of %d reports became dead letters; see `heald dead list`", refused, len(reports))
     return TakenIn(len(reports), batch.in_hand(verdicts), now)
+
+
+def _commit(service: Service, token: str, packed: bytes) -> list[bytes]:
+    """The verdict on each item of a batch. The table of remedies goes along where the server lacks it."""
+    limits, own = service.settings.limits, _remedies_of_new_runs(service)
+
+    def ask(table: bytes) -> list[bytes]:
+        answer: bytes = service.ledger.scripts["intake_commit"](
+            keys=[keys.intake(token), keys.AGENDA, keys.EVENTS, keys.DEAD, keys.STATS, keys.REMEDIES],
+            args=[
+                keys.INTAKE_MEMBER + token,
+                packed,
+                milliseconds(service.settings.retention.events),
+                limits.dead_letters,
+                keys.RUN_PREFIX,
+                keys.TOMBSTONE_PREFIX,
+                limits.dead_letter_bytes,
+                MARK_LIFE,
+                own.digest,
+                table,
+            ],
+        )
+        return answer.split(b"\n")
+
+    verdicts = ask(b"")
+    return ask(own.data) if verdicts == [b"remedies"] else verdicts
+
+
+def _remedies_of_new_runs(service: Service) -> Kept:
+    return service.remedies.own if service.settings.has_remedies else NO_TABLE
 
 
 def _arrive(raw: bytes, length: int) -> Arrived:
@@ -126,7 +149,7 @@ class _Batch:
         assert isinstance(arrived.report, FailureReport)
         run = _open(self._service, arrived.report, past, self._now)
         job = job_for(self._service, run, 1, self._now, self._hand)
-        held = Held(run, 1, self._commit_id, _digest(arrived.raw))
+        held = Held(run, 1, self._commit_id, _digest(arrived.raw), past.spent)
         self._opened.append((held, job) if job and job.mark else None)
         facts = {"stage": arrived.report.signal.stage, "policy": run.policy_name, "reason": run.policy_reason}
         if past.flaky is not None:
@@ -142,6 +165,7 @@ class _Batch:
             self.jobs.pack(job) if job else False,
             arrived.report.run_id,
             blob(encode_opened(run)),
+            job_record(run.context, run.recovery.initial_failure.stage) if run.remedies else "",
         ]
 
     def in_hand(self, verdicts: Sequence[bytes]) -> list[InHand]:
@@ -165,8 +189,9 @@ class _Batch:
 def _open(service: Service, report: FailureReport, past: Past, now: Instant) -> Run:
     choice = choose_policy(service.settings, report)
     signal = report.signal if past.flaky is None else replace(report.signal, flaky_hint=True)
+    most = choice.bounds.max_transient_retries
     return Run(
-        recovery=open_recovery(report.run_id, signal, choice.policy, now, past.advice, choice.max_transient_retries),
+        recovery=open_recovery(report.run_id, signal, choice.policy, now, past.advice, most),
         taxonomy=service.taxonomy.ref,
         policy_name=choice.name,
         policy_reason=choice.reason,
@@ -176,8 +201,10 @@ def _open(service: Service, report: FailureReport, past: Past, now: Instant) -> 
         reported_at=report.reported_at,
         accepted_at=now.to_micros(),
         generation=past.generation,
-        dry_run=service.settings.dry_run,
+        dry_run=service.dry_run,
         flaky=None if past.flaky is None else past.flaky.run,
+        remedies=_remedies_of_new_runs(service).digest,
+        bounds=choice.bounds,
         format=STATE_FORMAT,
     )
 

@@ -36,11 +36,15 @@ STATS = "heald:stats"
 """Hash: counters since the server's keys were made: `accepted`, `duplicate`, `dead`, `ended_<ending>`; and
 what stands in `DEAD`: `letters`, `letter_bytes`."""
 
+REMEDIES = "heald:remedies"
+"""Hash: digest -> a table of remedies (JSON), and `<digest>:runs` -> how many open runs use it."""
+
 INTAKE_PREFIX = "heald:intake:"
 RUN_PREFIX = "heald:run:"
 TOMBSTONE_PREFIX = "heald:tomb:"
 PRIOR_PREFIX = "heald:prior:"
 FLAKY_PREFIX = "heald:flaky:"
+JOB_PREFIX = "heald:job:"
 
 INTAKE_MEMBER = "intake:"
 """How an intake token stands on the agenda; run ids hold no colon."""
@@ -71,6 +75,12 @@ def prior(repository: str, failure_class: str, stage: str) -> str:
     """String (JSON): the newest two ended runs of this repository, class and exact stage."""
     text = "\0".join((repository, failure_class, stage))
     return PRIOR_PREFIX + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def job(repository: str, commit: str, workflow: str, job: str) -> str:
+    """Hash: what was done about this job of this commit, in whatever run."""
+    text = "\0".join((repository, commit, workflow, job))
+    return JOB_PREFIX + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def flaky(fingerprint: str) -> str:

@@ -29,12 +29,14 @@ class Held(NamedTuple):
     """A run as loaded: commit against `version` and `commit_id`, which made it. `digest` is its report's.
 
     The number alone is no fence: a server that forgot its last second counts the same numbers again.
+    `spent` is what was done about this job of this commit in whatever run: a field of its record -> how often.
     """
 
     run: Run
     version: int
     commit_id: str
     digest: str
+    spent: Mapping[str, int] = {}
 
     def after(self, move: Move, recovery: Recovery) -> Held:
         """The same run once the move to this state has been committed."""
@@ -50,6 +52,13 @@ class Finished(NamedTuple):
     mark: str = ""
 
 
+class Budget(NamedTuple):
+    """What a step takes from the budget of its commit's job: one of a field that may have `most`."""
+
+    field: str
+    most: int
+
+
 class Completion(NamedTuple):
     """What the commit that ends a run writes beside the ledger."""
 
@@ -63,6 +72,7 @@ class Completion(NamedTuple):
     action: str
     flaky_key: str
     flaky: str
+    claimed: bool
 
 
 class Move(NamedTuple):
@@ -82,6 +92,7 @@ class Move(NamedTuple):
     finished: Finished | None = None
     completion: Completion | None = None
     opened: bytes = b""
+    budget: Budget | None = None
 
 
 class Due(NamedTuple):
@@ -117,6 +128,7 @@ class Spans(NamedTuple):
     tombstones: int
     regression_window: int
     flaky: int
+    budgets: int
 
 
 class Ledger:
@@ -149,14 +161,14 @@ class Ledger:
         folded = [keys.fold(run_id) for run_id in run_ids]
         seconds, micros, *cells = unpack(self.scripts["load"](args=[keys.RUN_PREFIX, pack(folded)]))
         now = Instant(int(seconds or 0), int(micros or 0) * 1000)
-        rows = zip(*[iter(cells)] * 5, strict=True)
+        rows = zip(*[iter(cells)] * 6, strict=True)
         return now, [_held(run_id, *row) for run_id, row in zip(run_ids, rows, strict=True)]
 
     def commit(self, moves: Sequence[Move]) -> list[str]:
         """Commit each move behind its fence, in one round trip.
 
         Returns:
-            Per move `committed`, `already_mine`, `moved`, or `error: ...`.
+            Per move `committed`, `already_mine`, `moved`, `spent` (its budget is used up), or `error: ...`.
         """
         if not moves:
             return []
@@ -173,6 +185,8 @@ class Ledger:
                 keys.TOMBSTONE_PREFIX,
                 spans.flaky,
                 MARK_LIFE,
+                spans.budgets,
+                keys.REMEDIES,
             ],
         )
         return str(answers.decode()).split("\n")
@@ -229,16 +243,30 @@ def _held(
     digest: bytes | None,
     commit_id: bytes | None,
     opened: bytes | None,
+    spent: bytes | None,
 ) -> Held | UnreadableRun | None:
     if version is None:
         return UnreadableRun(run_id, -1, state.decode()) if state else None
     try:
         run = decode_run(run_id, int(version), state or b"", opened)
-        return Held(run, int(version), (commit_id or b"").decode(), (digest or b"").decode())
+        return Held(run, int(version), (commit_id or b"").decode(), (digest or b"").decode(), read_spent(spent))
     except UnreadableRun as unreadable:
         return unreadable
     except ValueError as error:
         return UnreadableRun(run_id, -1, f"its hash cannot be read: {error}")
+
+
+def read_spent(record: bytes | None) -> dict[str, int]:
+    """What the record of a commit's job counts; what cannot be read counts as nothing."""
+    if not record:
+        return {}
+    try:
+        return {field: int(count) for field, count in _decode_spent(record).items() if count.isdigit()}
+    except msgspec.MsgspecError:
+        return {}
+
+
+_decode_spent = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def _packed_batch(moves: Sequence[Move]) -> list[object]:
@@ -260,4 +288,5 @@ def _packed(move: Move, jobs: JobPacker) -> list[object]:
         move.finished or False,
         move.completion or False,
         blob(move.opened) if move.opened else False,
+        move.budget or False,
     ]

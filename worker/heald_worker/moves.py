@@ -9,9 +9,11 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from heald_worker import keys, queues
+from heald_worker.considering import budget_of
 from heald_worker.core.instant import Instant
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Announce, Ending, Phase, Recovery, Step, log_of, outcome_of, owed
+from heald_worker.core.taxonomy import FailureClass
 from heald_worker.flaky import lesson_of
 from heald_worker.ledger import (
     Completion,
@@ -66,7 +68,9 @@ def wait_for(service: Service, run: Run) -> Wait:
     timing, recovery = service.settings.timing, run.recovery
     match recovery.phase:
         case Phase.WAITING if recovery.action is RecoveryAction.RETRY:
-            return Wait(backoff(timing.retry_first, timing.retry_most, recovery), False)
+            if recovery.decisions[-1].failure_class is FailureClass.TEST:
+                return Wait(backoff(timing.retry_first, timing.retry_most, recovery), False)
+            return Wait(backoff(timing.transient_first, timing.transient_most, recovery), False)
         case _ if recovery.holder is not None:
             return Wait(milliseconds(timing.lease), False)
         case Phase.SETTLING if recovery.notice_tries:
@@ -165,6 +169,7 @@ def move_for(
         finished=finished,
         completion=completion,
         opened=b"" if run.is_parted or not state else encode_opened(run),
+        budget=None if run.dry_run else budget_of(held.run.recovery, step.recovery),
     )
 
 
@@ -201,6 +206,7 @@ def _completion(service: Service, run: Run, report_digest: str, sealed: Sealed) 
         action=recovery.action or "",
         flaky_key=flaky_key,
         flaky=flaky,
+        claimed=recovery.ending is Ending.RECOVERED and recovery.proof is None,
     )
 
 
@@ -221,6 +227,10 @@ def _facts(run: Run) -> dict[str, object]:
         "max_transient_retries": run.recovery.max_transient_retries,
         "corrections": {number: run.recovery.decisions[number - 1].failure_class for number in run.recovery.corrected},
         "flaky": run.flaky,
+        "remedies": run.remedies,
+        "bounds": run.bounds,
+        "grounds": dict(enumerate(run.recovery.grounds, 1)),
+        "proof": run.recovery.proof,
     }
 
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from heald_producer.signals import FailureReport
-from heald_worker.core.policy import RecoveryPolicy
+from heald_worker.core.policy import Bounds, RecoveryPolicy
 
 if TYPE_CHECKING:
     from heald_worker.config import Settings
 
 DEFAULT_POLICY = "default"
 """The policy's name that always exists."""
-DEFAULT_TRANSIENT_RETRIES = 2
-"""Retries of transient failures at most, where a policy's table says nothing else."""
 
 
 class MatchRule(msgspec.Struct, frozen=True):
@@ -55,20 +53,20 @@ class PolicyChoice(msgspec.Struct, frozen=True):
         policy: its bounds, frozen on the run from now on.
         requested: the name that the report asked for, if any.
         reason: why this one, as a sentence's part.
-        max_transient_retries: retries of transient failures at most, frozen on the run, too.
+        bounds: heald's own beside them, frozen on the run, too.
     """
 
     name: str
     policy: RecoveryPolicy
     requested: str | None
     reason: str
-    max_transient_retries: int = DEFAULT_TRANSIENT_RETRIES
+    bounds: Bounds = Bounds()
 
 
 def choose_policy(settings: Settings, report: FailureReport) -> PolicyChoice:
     """The policy for a report. A wish never overrides a rule; an unknown wish falls back to `default`."""
     name, reason = _choose(settings, report)
-    return PolicyChoice(name, settings.policies[name], report.policy, reason, settings.transient_retries_of(name))
+    return PolicyChoice(name, settings.policies[name], report.policy, reason, settings.bounds_of(name))
 
 
 def _choose(settings: Settings, report: FailureReport) -> tuple[str, str]:

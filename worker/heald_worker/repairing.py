@@ -96,7 +96,7 @@ def _hand_in(service: Service, claimed: Held, report: RepairReport, stopped: boo
     if report.lost or (stopped and not report.result.success):
         return _persist(lambda: reclaim(service, claimed, service.ledger.now(), counts=not stopped))
     now = _persist(service.ledger.now)
-    step = advance(claimed.run.recovery, RepairEnded(report.result), now)
+    step = advance(claimed.run.recovery, RepairEnded(report.result, report.proof), now)
     move = move_for(service, claimed, step, now, detail={"detail": report.detail})
     [verdict] = _persist(lambda: service.ledger.commit([move]))
     return verdict

@@ -18,12 +18,15 @@ from heald_producer.signals import FailureSignal
 from heald_worker.config import Settings
 from heald_worker.core.fingerprint import fingerprint
 from heald_worker.core.instant import Instant
+from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending, Recovery
 from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, TaxonomyRef
 from heald_worker.corrections import Correction, Corrections
 from heald_worker.ledger import Ledger, Spans
 from heald_worker.playbook import CommandRepair, Notice, PythonRepair, Repair
-from heald_worker.taxonomies import chosen_taxonomy, find_taxonomy
+from heald_worker.remedy_tables import RemedyTables
+from heald_worker.states import Run
+from heald_worker.taxonomies import chosen_taxonomy, find_taxonomy, remedies_of
 from heald_worker.thinking import Thinking
 
 log = logging.getLogger("heald")
@@ -76,6 +79,7 @@ class Service:
                 tombstones=milliseconds(keep.tombstones),
                 regression_window=milliseconds(keep.regression_window),
                 flaky=milliseconds(keep.flaky),
+                budgets=milliseconds(keep.budgets),
             ),
         )
 
@@ -102,6 +106,15 @@ class Service:
         """
         return chosen_taxonomy(self.settings)
 
+    @cached_property
+    def remedies(self) -> RemedyTables:
+        """What can help which cause: this process's table, and those of runs that were accepted with another.
+
+        Raises:
+            ConfigError: a user's rules do not fit together.
+        """
+        return RemedyTables(self.client, remedies_of(self.settings))
+
     def taxonomy_of(self, ref: TaxonomyRef) -> Taxonomy:
         """The rules a run was frozen with.
 
@@ -127,6 +140,21 @@ class Service:
         if dry_run or recovery.action is None:
             return None
         return self.settings.playbook.repairs.get(recovery.action)
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is to be repaired and nobody told: it is said so, or nothing is configured for either."""
+        playbook = self.settings.playbook
+        return self.settings.dry_run or not (playbook.repairs or playbook.notices)
+
+    def available(self, run: Run, verdict: Verdict) -> tuple[RecoveryAction, ...] | None:
+        """The actions for which there is a repair; None in a dry run without any, which shows what there could be."""
+        found = tuple(action for action in RecoveryAction if action in self.settings.playbook.repairs)
+        return None if run.dry_run and not found else found
+
+    def reverts(self, run: Run, verdict: Verdict) -> bool:
+        """Whether the repair for `rollback` reverts what broke the branch, and needs no deployment."""
+        return False
 
     def starts_something(self, repair: Repair | None) -> bool:
         """Whether the repair needs a repair process; what only records is made in the control process."""

@@ -11,12 +11,15 @@ from msgspec.structs import replace
 from heald_producer.signals import Context, FailureSignal
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryDecision
-from heald_worker.core.recovery import Ending, Phase, Recovery
+from heald_worker.core.policy import Bounds
+from heald_worker.core.recovery import Ending, Phase, Recovery, Tried
 from heald_worker.core.regression import RegressionCheck
+from heald_worker.core.remedies import Grounds
 from heald_worker.core.taxonomy import TaxonomyRef
 
-STATE_FORMAT = 3
-"""2 added retries of transient failures and flaky tests that were learnt; 3 parted what is fixed from what changes."""
+STATE_FORMAT = 4
+"""2 added retries of transient failures and flaky tests that were learnt; 3 parted what is fixed from what changes;
+4 added remedies, and what each decision looked at."""
 PARTED = 3
 """The first format in two parts; before it, the whole run stood where its progress stands now."""
 
@@ -36,6 +39,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
         generation: 0 for a run that no repair caused, one more than its parent's otherwise.
         dry_run: decide and record, repair nothing.
         flaky: the run that showed this failure to be flaky, which is why its hint is set; None when the report set it.
+        remedies: the digest of the table that says what can help; empty where the reference's actions are taken.
+        bounds: heald's own bounds beside the policy.
         format: version of the encoding that it was read from, 1 where it does not say. What an older one lacks has its
             default; a newer one is parked, not guessed at.
     """
@@ -52,6 +57,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     generation: int = 0
     dry_run: bool = False
     flaky: str | None = None
+    remedies: str = ""
+    bounds: Bounds = Bounds()
     format: int = 1
 
     @property
@@ -75,6 +82,9 @@ class _Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     notice_tries: int = 0
     transient_retries_used: int = 0
     corrected: tuple[int, ...] = ()
+    grounds: tuple[Grounds, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    proof: str | None = None
 
 
 CHANGING = _Progress.__struct_fields__[1:]
@@ -120,6 +130,9 @@ def encode_progress(recovery: Recovery) -> bytes:
             recovery.notice_tries,
             recovery.transient_retries_used,
             recovery.corrected,
+            recovery.grounds,
+            recovery.tried,
+            recovery.proof,
         )
     )
 

@@ -17,8 +17,10 @@ import redis
 from heald_producer.signals import Context
 from heald_worker import keys
 from heald_worker.core.log import RecoveryLog, RecoveryOutcome
+from heald_worker.core.policy import Bounds
 from heald_worker.core.recovery import Advice, Ending
 from heald_worker.core.regression import RegressionCheck
+from heald_worker.core.remedies import Grounds
 from heald_worker.core.taxonomy import FailureClass, TaxonomyRef
 from heald_worker.patience import Patience, Tell
 from heald_worker.records import MalformedLog, decode_log, digest_of
@@ -67,6 +69,10 @@ class RecoveryFacts(msgspec.Struct, frozen=True):
     max_transient_retries: int = 0
     corrections: dict[int, FailureClass] = {}
     flaky: str | None = None
+    remedies: str = ""
+    bounds: Bounds = Bounds()
+    grounds: dict[int, Grounds] = {}
+    proof: str | None = None
 
 
 class RecoveryEntry(msgspec.Struct, frozen=True):

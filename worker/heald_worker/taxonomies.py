@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from heald_worker.config_rules import of_rules
+from heald_worker.core.remedies import RemedyTable
 from heald_worker.core.taxonomy import TAXONOMIES, Taxonomy, TaxonomyRef
 from heald_worker.rulebook import NAME, Rulebook, RuleError, shipped, shipped_rulebook, with_packs
 
@@ -31,6 +32,15 @@ def chosen_taxonomy(settings: Settings) -> Taxonomy:
         ConfigError: see `rulebook_of`.
     """
     return TAXONOMIES.get(settings.taxonomy) or rulebook_of(settings).taxonomy()
+
+
+def remedies_of(settings: Settings) -> RemedyTable:
+    """What can help which cause.
+
+    Raises:
+        ConfigError: see `rulebook_of`.
+    """
+    return RemedyTable()
 
 
 def find_taxonomy(settings: Settings, ref: TaxonomyRef) -> Taxonomy | None:

@@ -100,7 +100,7 @@ def shown_value(settings: Settings, key: str) -> str:
             return above if settings.sentinel is None else server_name(settings)
         case ["policies"]:
             return "; ".join(
-                f"{name}: {policy_bounds(policy, settings.transient_retries_of(name))}"
+                f"{name}: {policy_bounds(policy, settings.bounds_of(name))}"
                 for name, policy in settings.policies.items()
             )
         case ["rules"]:

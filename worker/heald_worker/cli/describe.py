@@ -6,7 +6,7 @@ import shlex
 from urllib.parse import urlsplit
 
 from heald_producer.mask import Masker
-from heald_worker.core.policy import RecoveryPolicy
+from heald_worker.core.policy import Bounds, RecoveryPolicy
 from heald_worker.playbook import CommandNotice, CommandRepair, Notice, PythonRepair, RecordRepair, Repair
 
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
@@ -20,7 +20,7 @@ def span(seconds: float) -> str:
     return f"{seconds:.3g}s" if seconds < 10 else f"{seconds:.0f}s"
 
 
-def policy_bounds(policy: RecoveryPolicy, max_transient_retries: int) -> str:
+def policy_bounds(policy: RecoveryPolicy, bounds: Bounds) -> str:
     """What a policy allows."""
     allowed = [
         name
@@ -29,7 +29,7 @@ def policy_bounds(policy: RecoveryPolicy, max_transient_retries: int) -> str:
     ]
     attempts = _count(policy.max_attempts, "attempt")
     retries = _count(policy.max_flaky_retries, "flaky retry", "flaky retries")
-    transient = _count(max_transient_retries, "transient retry", "transient retries")
+    transient = _count(bounds.max_transient_retries, "transient retry", "transient retries")
     return f"{attempts}, {retries}, {transient}, may {' and '.join(allowed) or 'neither patch forward nor roll back'}"
 
 

@@ -95,7 +95,7 @@ def explain_report(
         lambda _action, _failure: RecoveryAttemptResult(success=False),
         now=Instant(0),
         diagnose=taxonomy.diagnose,
-        max_transient_retries=choice.max_transient_retries,
+        max_transient_retries=choice.bounds.max_transient_retries,
         corrections=dict.fromkeys(range(1, choice.policy.max_attempts + 1), word) if word else None,
     )
     escalated = any(decision.action is RecoveryAction.ESCALATE for decision in log.decisions)
@@ -225,7 +225,7 @@ def _show(explanation: Explanation, signal: FailureSignal, output: Output) -> No
             ("", f"taxonomy {taxonomy.name} {taxonomy.version}, fingerprint {explanation.fingerprint}"),
             *_known(explanation.known),
             ("policy", f"{clean(choice.name)}: {clean(choice.reason)}"),
-            ("", policy_bounds(choice.policy, choice.max_transient_retries)),
+            ("", policy_bounds(choice.policy, choice.bounds)),
             ("decision", action),
             ("", why),
         ]

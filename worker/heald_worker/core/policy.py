@@ -45,6 +45,30 @@ class RecoveryPolicy(msgspec.Struct, frozen=True):
     allow_rollback: bool = True
 
 
+class RetryTestsOn(StrEnum):
+    """Where a failed test may be retried: on a pull request a retry can hide a test that the change made flaky."""
+
+    DEFAULT_BRANCH = "default_branch"
+    ALL = "all"
+    NONE = "none"
+
+
+class Bounds(msgspec.Struct, frozen=True, omit_defaults=True):
+    """heald's own bounds of a recovery, beside the reference's policy.
+
+    Attributes:
+        max_transient_retries: retries of what may pass by itself at most, over the whole recovery.
+        min_confidence: how sure a diagnosis must be, from 0 to 1, before anything is patched or rolled back.
+        retry_tests_on: where failed tests may be retried.
+        deploy_stages: globs on the stage's and the job's name, in lower case: there something was deployed.
+    """
+
+    max_transient_retries: int = 2
+    min_confidence: float = 0.5
+    retry_tests_on: RetryTestsOn = RetryTestsOn.DEFAULT_BRANCH
+    deploy_stages: tuple[str, ...] = ("*deploy*", "*rollout*", "*promote*", "*canary*")
+
+
 RETRY_RATIONALE = "flaky signal detected; bounded retry permitted"
 TRANSIENT_RATIONALE = "transient integration failure; bounded retry with backoff permitted"
 PATCH_RATIONALE = "build/test failure; patch-forward is enabled"

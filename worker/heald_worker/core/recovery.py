@@ -23,6 +23,7 @@ import msgspec
 from msgspec.structs import replace
 
 from heald_producer.signals import FailureSignal
+from heald_worker.core.fingerprint import fingerprint
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult, RecoveryDecision, RecoveryLog, RecoveryOutcome
 from heald_worker.core.policy import (
@@ -33,6 +34,7 @@ from heald_worker.core.policy import (
     permitted_actions,
     transient_retry_permitted,
 )
+from heald_worker.core.remedies import Grounds, Retries, choose
 from heald_worker.core.taxonomy import Classifier, Diagnose, Diagnosis, FailureClass, classify_failure
 
 
@@ -70,6 +72,13 @@ class Advice(msgspec.Struct, frozen=True):
     avoid: RecoveryAction | None = None
 
 
+class Tried(msgspec.Struct, frozen=True, array_like=True):
+    """What was done, and about which failure (by its fingerprint): the same is not done about it again."""
+
+    action: RecoveryAction
+    failure: str
+
+
 class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
     """The whole state of one recovery: what the ledger keeps, and all that `advance` looks at.
 
@@ -82,6 +91,9 @@ class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
         holder: who claimed the running repair or notice.
         losses: how often the current attempt's repair was lost with its worker.
         notice_tries: deliveries of the escalation or exhaustion notice begun so far.
+        grounds: what each decision looked at, one per decision; none where the reference's actions are taken.
+        tried: patches and rollbacks made in this recovery; only with grounds.
+        proof: what showed that the failure is gone, and who saw it; None where a repair only claims it.
     """
 
     run_id: str
@@ -100,6 +112,9 @@ class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
     max_transient_retries: int = 0
     transient_retries_used: int = 0
     corrected: tuple[int, ...] = ()
+    grounds: tuple[Grounds, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    proof: str | None = None
 
     @property
     def current_failure(self) -> FailureSignal:
@@ -123,11 +138,13 @@ class Decide(msgspec.Struct, frozen=True, tag=True):
     Attributes:
         transient: it may pass by itself.
         corrected: its class is a person's word, not the rules'.
+        grounds: what else the decision looks at; None takes the reference's actions.
     """
 
     failure_class: FailureClass
     transient: bool = False
     corrected: bool = False
+    grounds: Grounds | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, tag=True):
@@ -137,9 +154,10 @@ class Claim(msgspec.Struct, frozen=True, tag=True):
 
 
 class RepairEnded(msgspec.Struct, frozen=True, tag=True):
-    """The repair of the current attempt came to a result."""
+    """The repair of the current attempt came to a result; `proof` says what showed a success, and who saw it."""
 
     result: RecoveryAttemptResult
+    proof: str | None = None
 
 
 class RepairLost(msgspec.Struct, frozen=True, tag=True):
@@ -238,8 +256,8 @@ def advance(recovery: Recovery, event: Event, now: Instant) -> Step:
         case Phase.WAITING, Claim(holder):
             claimed = replace(recovery, phase=Phase.REPAIRING, holder=holder)
             return _step(claimed, "repair_started", _attempt_facts(recovery) | {"holder": holder})
-        case ((Phase.WAITING | Phase.REPAIRING), RepairEnded(result)):
-            return _end_attempt(recovery, result, now)
+        case ((Phase.WAITING | Phase.REPAIRING), RepairEnded(result, proof)):
+            return _end_attempt(recovery, result, proof, now)
         case Phase.REPAIRING, RepairLost(max_losses, counts):
             return _lose_repair(recovery, max_losses, counts, now)
         case ((Phase.DECIDING | Phase.WAITING | Phase.REPAIRING), Cancel()):
@@ -273,17 +291,31 @@ def _attempt_facts(recovery: Recovery) -> dict[str, object]:
 
 def _decide(recovery: Recovery, event: Decide, now: Instant) -> Step:
     failure_class = event.failure_class
-    action, rationale = _choose(recovery, failure_class, event.transient)
+    action, rationale = _choose(recovery, event)
     decision = RecoveryDecision(recovery.attempt + 1, failure_class, action, rationale)
     decided = replace(recovery, decisions=(*recovery.decisions, decision))
     if event.corrected:
         decided = replace(decided, corrected=(*recovery.corrected, decision.attempt))
+    if event.grounds is not None:
+        decided = _with_grounds(decided, event.grounds, action)
     if action is RecoveryAction.ESCALATE:
         decided = _close(decided, Ending.ESCALATED, now)
     else:
         decided = replace(_count_retry(decided, decision), phase=Phase.WAITING)
     facts = {"attempt": decision.attempt, "class": failure_class, "action": action, "rationale": rationale}
     return _step(decided, "decided", facts)
+
+
+def _with_grounds(recovery: Recovery, grounds: Grounds, action: RecoveryAction) -> Recovery:
+    grown = replace(recovery, grounds=(*recovery.grounds, grounds))
+    if action in (RecoveryAction.PATCH_FORWARD, RecoveryAction.ROLLBACK):
+        return replace(grown, tried=(*recovery.tried, Tried(action, known_by(recovery.current_failure))))
+    return grown
+
+
+def known_by(failure: FailureSignal) -> str:
+    """By which a failure is known again within one recovery, and among those of one commit's job."""
+    return fingerprint(None, failure)
 
 
 def _count_retry(recovery: Recovery, decision: RecoveryDecision) -> Recovery:
@@ -295,16 +327,34 @@ def _count_retry(recovery: Recovery, decision: RecoveryDecision) -> Recovery:
     return replace(recovery, transient_retries_used=recovery.transient_retries_used + 1)
 
 
-def _choose(recovery: Recovery, failure_class: FailureClass, transient: bool) -> tuple[RecoveryAction, str]:
+def _choose(recovery: Recovery, event: Decide) -> tuple[RecoveryAction, str]:
     advice = None if recovery.decisions else recovery.advice
+    if advice is not None and advice.kind == "escalate":
+        return RecoveryAction.ESCALATE, f"{ESCALATE_RATIONALE} ({advice.reason})"
+    if event.grounds is not None:
+        return _remedy(recovery, event, event.grounds, advice)
+    allowed = _permitted(recovery, event.failure_class, event.transient)
     if advice is None:
-        allowed = _permitted(recovery, failure_class, transient)
         return allowed[0] if allowed else (RecoveryAction.ESCALATE, ESCALATE_RATIONALE)
-    if advice.kind == "alternate":
-        for action, rationale in _permitted(recovery, failure_class, transient):
-            if action is not advice.avoid:
-                return action, f"{rationale} ({advice.reason})"
+    for action, rationale in allowed:
+        if action is not advice.avoid:
+            return action, f"{rationale} ({advice.reason})"
     return RecoveryAction.ESCALATE, f"{ESCALATE_RATIONALE} ({advice.reason})"
+
+
+def _remedy(recovery: Recovery, event: Decide, grounds: Grounds, advice: Advice | None) -> tuple[RecoveryAction, str]:
+    """What the cause's remedies, the policy and the repairs that there are make of a failure."""
+    failure = recovery.current_failure
+    mine = {tried.action for tried in recovery.tried if tried.failure == known_by(failure)}
+    chosen = choose(
+        replace(grounds, tried=(*grounds.tried, *sorted(mine))),
+        recovery.policy,
+        Retries(recovery.retries_used, recovery.transient_retries_used, recovery.max_transient_retries),
+        is_test=event.failure_class is FailureClass.TEST,
+        flaky=failure.flaky_hint,
+        avoid=advice.avoid if advice else None,
+    )
+    return chosen.action, f"{chosen.reason} ({advice.reason})" if advice else chosen.reason
 
 
 def _permitted(recovery: Recovery, failure_class: FailureClass, transient: bool) -> list[tuple[RecoveryAction, str]]:
@@ -316,10 +366,11 @@ def _permitted(recovery: Recovery, failure_class: FailureClass, transient: bool)
     return allowed
 
 
-def _end_attempt(recovery: Recovery, result: RecoveryAttemptResult, now: Instant) -> Step:
+def _end_attempt(recovery: Recovery, result: RecoveryAttemptResult, proof: str | None, now: Instant) -> Step:
     facts = _attempt_facts(recovery) | {"success": result.success}
     if result.success:
-        return _step(_close(recovery, Ending.RECOVERED, now), "repair_ended", facts)
+        recovered = replace(_close(recovery, Ending.RECOVERED, now), proof=proof)
+        return _step(recovered, "repair_ended", facts | {"known": "proven" if proof else "claimed", "proof": proof})
     return _step(_next_attempt(_with_failure(recovery, result.next_failure), now), "repair_ended", facts)
 
 
@@ -373,6 +424,8 @@ def log_of(recovery: Recovery) -> RecoveryLog:
 
 
 ApplyAction = Callable[[RecoveryAction, FailureSignal], RecoveryAttemptResult]
+Consider = Callable[[int, FailureSignal, Diagnosis], Grounds]
+"""What a decision of this attempt, about this failure and its diagnosis, looks at."""
 
 
 def execute_recovery_loop(
@@ -387,6 +440,8 @@ def execute_recovery_loop(
     advice: Advice | None = None,
     max_transient_retries: int = 0,
     corrections: Mapping[int, FailureClass] | None = None,
+    grounds: Mapping[int, Grounds] | None = None,
+    consider: Consider | None = None,
 ) -> RecoveryLog:
     """Run a whole recovery in this process, as the reference's function of this name does.
 
@@ -401,14 +456,20 @@ def execute_recovery_loop(
         advice: a bound on the first decision.
         max_transient_retries: retries of transient failures at most.
         corrections: attempt -> the class that a person had given its failure.
+        grounds: attempt -> what its decision looked at, as recorded; without it the reference's actions are taken.
+        consider: says the same for attempts that `grounds` does not have.
     """
     judge = diagnose or (lambda signal: Diagnosis(classify(signal)))
     recovery = open_recovery(run_id, initial_failure, policy, now, advice, max_transient_retries)
     while recovery.phase is not Phase.CLOSING:
         if recovery.phase is Phase.DECIDING:
             judged = judge(recovery.current_failure)
-            failure_class = (corrections or {}).get(recovery.attempt + 1, judged.failure_class)
-            event: Event = Decide(failure_class, judged.transient)
+            attempt = recovery.attempt + 1
+            failure_class = (corrections or {}).get(attempt, judged.failure_class)
+            looked_at = (grounds or {}).get(attempt)
+            if looked_at is None and consider is not None:
+                looked_at = consider(attempt, recovery.current_failure, judged)
+            event: Event = Decide(failure_class, judged.transient, grounds=looked_at)
         else:
             action = recovery.decisions[-1].action
             event = RepairEnded(apply_action(action, recovery.current_failure))

@@ -29,6 +29,9 @@ UNKNOWN_CAUSE: Remedies = (Remedy(RecoveryAction.ESCALATE, "nobody knows what br
 """Where no table says anything."""
 
 
+TRANSIENT = Remedy(RecoveryAction.RETRY, "it may pass by itself")
+
+
 class RemedyTable(msgspec.Struct, frozen=True):
     """What can help, by cause.
 
@@ -43,13 +46,18 @@ class RemedyTable(msgspec.Struct, frozen=True):
     def remedies_for(self, diagnosis: Diagnosis, failure_class: FailureClass | None = None) -> Remedies:
         """What can help this failure: its rule's remedies, else its subclass's, else its class's.
 
+        What has none of its own, and of which its rule says that it may pass by itself, is retried first.
+
         Args:
             failure_class: what a person said it is, instead of the diagnosis.
         """
         if failure_class is not None and failure_class is not diagnosis.failure_class:
             return self.causes.get(failure_class, UNKNOWN_CAUSE)
         own = self.rules.get(diagnosis.rule) or self.causes.get(diagnosis.subclass)
-        return own or self.causes.get(diagnosis.failure_class, UNKNOWN_CAUSE)
+        if own:
+            return own
+        of_class = self.causes.get(diagnosis.failure_class, UNKNOWN_CAUSE)
+        return (TRANSIENT, *of_class) if diagnosis.transient else of_class
 
 
 class Grounds(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,8 +72,9 @@ class Grounds(msgspec.Struct, frozen=True, omit_defaults=True):
         deploys: the stage deploys, so there is something to roll back.
         reverts: the code is broken on the default branch, and the repair for `rollback` reverts it.
         retry_tests: a failed test may be retried on this ref.
-        retries_left: what the budget of this repository, commit and job leaves; None without a budget.
-        patched: this very failure was patched already, on this commit, and is still there.
+        flaky_spent: retries of flaky tests that this commit's job has had, in whatever run.
+        transient_spent: the same, of what passes by itself.
+        tried: what was done about this very failure of this commit's job, in whatever run, and did not help.
     """
 
     cause: str = ""
@@ -76,8 +85,9 @@ class Grounds(msgspec.Struct, frozen=True, omit_defaults=True):
     deploys: bool = False
     reverts: bool = False
     retry_tests: bool = True
-    retries_left: int | None = None
-    patched: bool = False
+    flaky_spent: int = 0
+    transient_spent: int = 0
+    tried: tuple[RecoveryAction, ...] = ()
 
 
 class Retries(msgspec.Struct, frozen=True):
@@ -90,8 +100,6 @@ class Retries(msgspec.Struct, frozen=True):
 
 FLAKY = Remedy(RecoveryAction.RETRY, "the test is known or said to be flaky")
 """Goes before all others for a test that is hinted or learned flaky."""
-TRANSIENT = Remedy(RecoveryAction.RETRY, "it may pass by itself")
-"""Goes before all others for what a rule calls transient and whose remedies name no retry."""
 
 
 def choose(
@@ -101,7 +109,6 @@ def choose(
     *,
     is_test: bool,
     flaky: bool,
-    transient: bool = False,
     avoid: RecoveryAction | None = None,
 ) -> Remedy:
     """The first remedy that the policy permits, that has a repair, and of which the diagnosis is sure enough.
@@ -109,7 +116,6 @@ def choose(
     Args:
         is_test: a test failed: its retries are bounded by the policy's `max_flaky_retries`.
         flaky: it is hinted or learned to be flaky.
-        transient: the rule that decided says that it may pass by itself.
         avoid: an action that is not to be taken.
 
     Returns:
@@ -117,7 +123,7 @@ def choose(
         before it were left out.
     """
     objections: list[str] = []
-    for remedy in _candidates(grounds.remedies, is_test and flaky, transient):
+    for remedy in _candidates(grounds.remedies, is_test and flaky):
         objection = "it is what was done before" if remedy.action is avoid else ""
         objection = objection or _objection(remedy.action, grounds, policy, retries, is_test)
         if not objection:
@@ -126,11 +132,9 @@ def choose(
     return Remedy(RecoveryAction.ESCALATE, _rationale(grounds.cause, "nothing that could help is left", objections))
 
 
-def _candidates(remedies: Remedies, flaky: bool, transient: bool) -> Iterator[Remedy]:
+def _candidates(remedies: Remedies, flaky: bool) -> Iterator[Remedy]:
     if flaky:
         yield FLAKY
-    elif transient and all(remedy.action is not RecoveryAction.RETRY for remedy in remedies):
-        yield TRANSIENT
     for remedy in remedies:
         if not (flaky and remedy.action is RecoveryAction.RETRY):
             yield remedy
@@ -152,21 +156,20 @@ def _objection(
     if action is RecoveryAction.ROLLBACK and not (grounds.deploys or grounds.reverts):
         return "nothing was deployed, and nothing can be reverted"
     if grounds.confidence < grounds.min_confidence:
-        return f"the diagnosis is not sure enough ({grounds.confidence:g}, {grounds.min_confidence:g} is needed)"
-    if action is RecoveryAction.PATCH_FORWARD and grounds.patched:
-        return "this failure was patched before and is still there"
+        return f"the diagnosis is not sure enough: {grounds.confidence:g} of {grounds.min_confidence:g}"
+    if action in grounds.tried:
+        return "it was done about this very failure, which is still there"
     return ""
 
 
 def _no_retry(grounds: Grounds, policy: RecoveryPolicy, retries: Retries, is_test: bool) -> str:
-    if is_test and not grounds.retry_tests:
-        return "on this ref a retry could hide a test that the change made flaky"
-    used, most = (retries.flaky, policy.max_flaky_retries) if is_test else (retries.transient, retries.max_transient)
-    if used >= most:
-        return f"{used} of {most} retries are used"
-    if grounds.retries_left is not None and grounds.retries_left <= 0:
-        return "the retries of this commit's job are used up"
-    return ""
+    if is_test:
+        if not grounds.retry_tests:
+            return "on this ref it could hide a test that the change made flaky"
+        used, most = max(retries.flaky, grounds.flaky_spent), policy.max_flaky_retries
+    else:
+        used, most = max(retries.transient, grounds.transient_spent), retries.max_transient
+    return f"{used} of {most} retries are used" if used >= most else ""
 
 
 def _rationale(cause: str, reason: str, objections: list[str]) -> str:

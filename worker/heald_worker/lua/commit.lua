@@ -4,16 +4,18 @@
 -- ARGV  1 msgpack of { moves, fields that jobs share {{field, value...}...} }   2 oldest event to keep (ms of age)
 --       3 oldest recovery to keep (ms of age)   4 tombstone's life (ms)   5 regression window (ms)   6 run prefix
 --       7 tombstone prefix   8 how long a test counts as flaky (ms)   9 life of a started job's mark (s)
+--       10 how long a job's record counts (ms)   11 the hash of remedies
 -- A move: { 1 folded run id, 2 expected version, 3 id of the commit that made it, 4 commit id, 5 state, 6 due in ms,
 --           7 announces {{kind, facts}...},
 --           8 job {queue key, job key, job id, life in s, data, description, number of its shared fields, started
 --             registry or '' to queue it, its mark there} or false,
 --           9 finished job {job key, started registry, member} or false,
 --           10 ended {recovery fields {...}, tombstone head, generation, prior key, evaluated at (us), outcome, ending,
---             last action, flaky key, what shows it flaky} or false,
---           11 what is fixed of the run, where its hash does not hold that yet, or false }
+--             last action, flaky key, what shows it flaky, whether it only claims to have recovered} or false,
+--           11 what is fixed of the run, where its hash does not hold that yet, or false,
+--           12 budget {field of its job's record, most} that this step takes one of, or false }
 -- Answers a line per move: 'committed', 'already_mine' (this very commit went through, its reply was lost), 'moved'
--- (somebody was faster), or 'error: ...' (nothing was written).
+-- (somebody was faster), 'spent' (nothing is left of the budget), or 'error: ...'. Of the last three nothing was written.
 --
 -- Lua does not roll back. So types are checked before any write; first come all states, then the agenda, then what
 -- follows from them. A follow-up that fails leaves its run due now, so the janitor sees it. A call costs more than what
@@ -85,7 +87,24 @@ end
 
 local went, on_agenda, over, endings = {}, {}, {}, {}
 
-local function finish(move, key, seen)
+-- A table of remedies goes with the last run that uses it.
+local function release(table_digest)
+  if not table_digest or table_digest == '' then return end
+  local left = redis.pcall('HINCRBY', ARGV[11], table_digest .. ':runs', -1)
+  if type(left) ~= 'number' or left <= 0 then redis.pcall('HDEL', ARGV[11], table_digest, table_digest .. ':runs') end
+end
+
+-- Take one from the budget of the run's job. Returns false when nothing is left of it.
+local function take(budget, record)
+  if not budget or not record or record == '' then return true end
+  local used = redis.pcall('HGET', record, budget[1])
+  if type(used) == 'string' and tonumber(used) and tonumber(used) >= budget[2] then return false end
+  redis.pcall('HINCRBY', record, budget[1], 1)
+  redis.pcall('PEXPIRE', record, ARGV[10])
+  return true
+end
+
+local function finish(move, key, seen, table_digest)
   local ended, run, ids = move[10], move[1], event_ids(move)
   local fields = ended[1]
   fields[#fields + 1] = 'events'
@@ -97,6 +116,7 @@ local function finish(move, key, seen)
   end
   redis.call('SET', tomb_prefix .. run, table.concat({ ended[2], id, move[4], ended[3] }, ' '), 'PX', ARGV[4])
   redis.call('DEL', key)
+  release(table_digest)
   over[#over + 1] = run
   endings[ended[7]] = (endings[ended[7]] or 0) + 1
   went[#went + 1] = { move, ids }
@@ -105,7 +125,7 @@ end
 
 local function commit(move)
   local run, key = move[1], run_prefix .. move[1]
-  local held = redis.pcall('HMGET', key, 'v', 'c', 'e', 'n', 'f')
+  local held = redis.pcall('HMGET', key, 'v', 'c', 'e', 'n', 'f', 'b', 'r')
   if held.err then return 'error: ' .. held.err end
   if not held[1] then
     local stone = redis.pcall('GET', tomb_prefix .. run)
@@ -118,7 +138,8 @@ local function commit(move)
   local wrong = shared or wrong_queue(move[8])
   if wrong then return wrong end
   if any_parked then redis.pcall('HDEL', KEYS[5], run) end -- it has been advanced after all
-  if move[10] then return finish(move, key, held[3]) end
+  if move[10] then return finish(move, key, held[3], held[7]) end
+  if not take(move[12], held[6]) then return 'spent' end
 
   local ids = event_ids(move)
   redis.call('HSET', key, 'v', string.format('%d', move[2] + 1), 'c', move[4], 's', move[5], 'e', joined(held[3], ids))
@@ -209,7 +230,7 @@ local function remember(run, ended)
     if string.lower(prior[3]) == run then return end
     if tonumber(prior[1]) < tonumber(at) and i < place then place = i end
   end
-  table.insert(kept, place, { at, ended[6], ended[1][2], ended[8] })
+  table.insert(kept, place, { at, ended[6], ended[1][2], ended[8], ended[11] })
   kept[3] = nil
 end
 

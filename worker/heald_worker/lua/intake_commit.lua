@@ -1,26 +1,31 @@
 -- Commit an intake batch: create its runs, write its dead letters, delete it. Nothing when it is gone; when something goes
 -- wrong on the way the batch stays, and is taken up again: what was created by then is a duplicate, and due.
 --
--- KEYS  1 this batch's list   2 agenda   3 events   4 dead letters   5 stats
+-- KEYS  1 this batch's list   2 agenda   3 events   4 dead letters   5 stats   6 remedies
 -- ARGV  1 the batch's agenda member   2 msgpack of { items, fields that jobs share {{field, value...}...} }
 --       3 oldest event to keep (ms of age)   4 most dead letters
 --       5 run prefix   6 tombstone prefix   7 most bytes of dead letters   8 life of a started job's mark (s)
+--       9 digest of the table of remedies that new runs use, or ''   10 that table (JSON), or '' when it should be there
 -- An item: { 'run', 1 folded run id, 2 digest, 3 commit id, 4 state, 5 due in ms, 6 facts (JSON), 7 job as in commit.lua,
---            8 run id as it was reported, 9 what is fixed of the run }
+--            8 run id as it was reported, 9 what is fixed of the run, 10 key of its job's record or '' }
 --       or { 'dead', {field, value...} }
--- Answers, a line per item: 'accepted', 'duplicate', 'run_id_conflict' or 'dead'; one 'gone' when the batch was committed before.
+-- Answers, a line per item: 'accepted', 'duplicate', 'run_id_conflict' or 'dead'; one 'gone' when the batch was committed
+-- before; one 'remedies' when nothing was done, as the table is to be sent along.
 
 if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('ZREM', KEYS[2], ARGV[1])
   return 'gone'
 end
-local wanted = { 'list', 'zset', 'stream', 'stream', 'hash' }
+local wanted = { 'list', 'zset', 'stream', 'stream', 'hash', 'hash' }
 for i, key in ipairs(KEYS) do
   local kind = redis.call('TYPE', key).ok
   if kind ~= 'none' and kind ~= wanted[i] then
     return redis.error_reply('WRONGTYPE ' .. key .. ' holds a ' .. kind .. ', not a ' .. wanted[i])
   end
 end
+
+local table_digest = ARGV[9]
+if table_digest ~= '' and ARGV[10] == '' and redis.call('HEXISTS', KEYS[6], table_digest) == 0 then return 'remedies' end
 
 local batch = cmsgpack.unpack(ARGV[2])
 local items, shared_fields = batch[1], batch[2]
@@ -127,7 +132,11 @@ local function create(place, item)
   on_agenda[#on_agenda + 1], on_agenda[#on_agenda + 2] = now + item[6], run
   local id = tell(run, 'accepted', '1', item[7])
   redis.call('HSET', key, 'v', '1', 'c', item[4], 's', item[5], 'd', digest, 'i', item[10],
-    'e', type(id) == 'string' and id or '')
+    'e', type(id) == 'string' and id or '', 'b', item[11], 'r', table_digest)
+  if table_digest ~= '' then
+    redis.call('HINCRBY', KEYS[6], table_digest .. ':runs', 1)
+    if ARGV[10] ~= '' then redis.call('HSETNX', KEYS[6], table_digest, ARGV[10]) end
+  end
   queues[job[1]] = queues[job[1]] or {}
   redis.pcall('COPY', template_of(job), job[2], 'REPLACE')
   redis.pcall('HSET', job[2], 'data', job[5], 'description', job[6])

@@ -43,16 +43,18 @@ class RepairReport(msgspec.Struct, frozen=True):
 
     Attributes:
         lost: whether nobody knows how it ended, so that the attempt is made again.
+        proof: what showed that the failure is gone, and who saw it; None where the repair only claims it.
     """
 
     result: RecoveryAttemptResult
     detail: str
     lost: bool = False
+    proof: str | None = None
 
 
-def succeeded(detail: str) -> RepairReport:
-    """The report of a repair that mended the failure."""
-    return RepairReport(RecoveryAttemptResult(True), one_line(detail))
+def succeeded(detail: str, proof: str | None = None) -> RepairReport:
+    """The report of a repair that mended the failure: as `proof` shows or, without one, as it claims."""
+    return RepairReport(RecoveryAttemptResult(True), one_line(detail), proof=one_line(proof) if proof else None)
 
 
 def failed(

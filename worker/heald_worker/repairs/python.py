@@ -150,7 +150,8 @@ def _checked(repair: PythonRepair, report: RepairReport) -> RepairReport:
         checked = msgspec.convert(msgspec.to_builtins(report), RepairReport)
         next_failure = checked.result.next_failure
         result = RecoveryAttemptResult(checked.result.success, next_failure and as_signal(next_failure))
-        return RepairReport(result, one_line(checked.detail))
+        proof = one_line(checked.proof) if checked.proof else None
+        return RepairReport(result, one_line(checked.detail), proof=proof)
     except (InvalidReport, msgspec.ValidationError, TypeError, UnicodeError) as problem:
         reason = f"the repair function {repair.call} returned a result that cannot be used: {problem}"
         return came_to_nothing(reason)

@@ -1,0 +1,88 @@
+"""What a decision looks at beside its failure: the cause's remedies, the repairs that there are, budgets, the ref."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from heald_producer.signals import Context
+from heald_worker import keys
+from heald_worker.core.policy import RecoveryAction, RetryTestsOn
+from heald_worker.core.recovery import Phase, Recovery, known_by
+from heald_worker.core.remedies import Grounds
+from heald_worker.core.taxonomy import FailureClass
+from heald_worker.ledger import Budget, Held
+from heald_worker.service import Service, Verdict
+from heald_worker.states import Run
+
+FLAKY, TRANSIENT = "flaky", "transient"
+"""Fields of a job's record: retries that were chosen, by their reason."""
+
+
+def grounds_for(service: Service, held: Held, verdict: Verdict) -> Grounds | None:
+    """What the decision about a run's current failure looks at; None where the reference's actions are taken."""
+    run = held.run
+    if not run.remedies:
+        return None
+    found, recovery, bounds = verdict.diagnosis, run.recovery, run.bounds
+    corrected = verdict.correction is not None
+    reverts = service.reverts(run, verdict)
+    on_default = on_default_branch(run.context)
+    return Grounds(
+        cause=verdict.failure_class if corrected or not found.subclass else found.subclass,
+        remedies=service.remedies.table(run.remedies).remedies_for(found, verdict.failure_class),
+        available=service.available(run, verdict),
+        confidence=1.0 if corrected else found.confidence,
+        min_confidence=bounds.min_confidence,
+        deploys=not reverts and deploys(run),
+        reverts=reverts and on_default,
+        retry_tests=retry_tests(bounds.retry_tests_on, on_default),
+        flaky_spent=held.spent.get(FLAKY, 0),
+        transient_spent=held.spent.get(TRANSIENT, 0),
+        tried=tuple(action for action in TRIED if field_of(action, recovery) in held.spent),
+    )
+
+
+TRIED = (RecoveryAction.PATCH_FORWARD, RecoveryAction.ROLLBACK)
+"""What is not done twice about one failure of one commit's job."""
+
+
+def on_default_branch(context: Context) -> bool:
+    """Whether the failing code is on the repository's default branch; what the CI does not tell counts as no."""
+    branch = context.default_branch
+    return bool(branch) and context.pull_request is None and context.ref == f"refs/heads/{branch}"
+
+
+def deploys(run: Run) -> bool:
+    """Whether the stage that fails now deploys something, by its name or its job's."""
+    names = (run.recovery.current_failure.stage.lower(), (run.context.job or "").lower())
+    return any(fnmatchcase(name, glob) for name in names for glob in run.bounds.deploy_stages)
+
+
+def retry_tests(where: RetryTestsOn, on_default: bool) -> bool:
+    """Whether a failed test may be retried there."""
+    return where is RetryTestsOn.ALL or (where is RetryTestsOn.DEFAULT_BRANCH and on_default)
+
+
+def job_record(context: Context, stage: str) -> str:
+    """Where it stands what was done about this job of this commit; empty without repository or commit."""
+    commit = context.head_commit or context.commit
+    if not context.repository or not commit:
+        return ""
+    return keys.job(context.repository, commit, context.workflow or "", context.job or stage)
+
+
+def budget_of(before: Recovery, after: Recovery) -> Budget | None:
+    """What a decision's action takes from its job's budget; None for a step that is none, or takes nothing."""
+    if len(after.grounds) == len(before.grounds) or after.phase is not Phase.WAITING:
+        return None
+    decision = after.decisions[-1]
+    if decision.action is not RecoveryAction.RETRY:
+        return Budget(field_of(decision.action, before), 1)
+    if decision.failure_class is FailureClass.TEST:
+        return Budget(FLAKY, after.policy.max_flaky_retries)
+    return Budget(TRANSIENT, after.max_transient_retries)
+
+
+def field_of(action: RecoveryAction, recovery: Recovery) -> str:
+    """The field of a job's record that says that this was done about the recovery's current failure."""
+    return f"{action}:{known_by(recovery.current_failure)}"
