@@ -161,10 +161,11 @@ def heald(*argv: str) -> list[str]:
 
 
 def recording(*, fsync: bool) -> str:
-    """A heald.toml whose repairs only record: the first of a run fails, the second succeeds."""
+    """A heald.toml whose repairs only record: a patch, which fails, and then a rollback, which succeeds."""
     repair = 'kind = "record"\nsucceed_from = 2\n'
     actions = ("retry", "patch_forward", "rollback")
-    return f"fsync = {str(fsync).lower()}\n" + "".join(f"[repairs.{action}]\n{repair}" for action in actions)
+    policy = '[policies.default]\ndeploy_stages = ["*"]\n'
+    return f"fsync = {str(fsync).lower()}\n{policy}" + "".join(f"[repairs.{action}]\n{repair}" for action in actions)
 
 
 def _children_cpu() -> float:

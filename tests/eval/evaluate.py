@@ -1,8 +1,8 @@
-"""`make eval`: how often heald names the right class, and finds the right lines, on labelled failures.
+"""`make eval`: how often heald names the right class, takes a sensible action and finds the right lines.
 
 The data is a folder with `failures-dev.jsonl` (rows with `stage`, `message`, `exit_code` and `label`), `logs-dev.jsonl`
-(rows with `log` and `error_lines`, ranges from 1) and the logs themselves. Only what a runner has is used of a row.
-`docs/diagnosis.md` tells the method and the scores.
+(rows with `log` and `error_lines`, ranges from 1), the logs themselves, and `actions-dev.jsonl` (see `actions.py`).
+Only what a runner has is used of a row. `docs/diagnosis.md` tells the method and the scores.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import actions
 import lines
 import scores
 
@@ -26,7 +27,7 @@ from heald_producer.signals import FailureSignal
 from heald_worker.core.taxonomy import AIVCS, Diagnose
 from heald_worker.rulebook import Rulebook, shipped_rulebook
 
-FAILURES, LOGS = "failures-dev.jsonl", "logs-dev.jsonl"
+FAILURES, ACTIONS, LOGS = "failures-dev.jsonl", "actions-dev.jsonl", "logs-dev.jsonl"
 SLOWEST = 5
 
 
@@ -55,6 +56,8 @@ def evaluate(data: Path) -> dict[str, Any]:
     found = _class_scores(labels, signals, book.diagnose)
     found["reference"] = _class_scores(labels, signals, AIVCS.diagnose)
     found["slowest_rules"] = dict(_slowest(book, signals))
+    if (data / ACTIONS).is_file():
+        found |= actions.action_scores(book, list(_rows(data / ACTIONS)), signals)
     return found | _extraction(data)
 
 
@@ -69,6 +72,8 @@ def show(found: dict[str, Any]) -> None:
         for label, (precision, recall, f1, count) in part["classes"].items():
             verdicts = " ".join(f"{n:>{len(each)}}" for each, n in part["confusion"][label].items())
             print(f"  {label:<12}{precision:>10.2f}{recall:>8.2f}{f1:>7.2f}   {count:>8}: {verdicts}")
+    if "actions" in found:
+        _show_actions(found)
     if found["logs"]:
         print(f"extraction, {found['logs']} logs")
         print(f"  an annotated line is in the excerpt: {found['excerpt_hit']:.3f}")
@@ -78,6 +83,17 @@ def show(found: dict[str, Any]) -> None:
     print("slowest rules, mean microseconds on a message")
     for name, spent in found["slowest_rules"].items():
         print(f"  {name:<24}{spent:>8.1f}")
+
+
+def _show_actions(found: dict[str, Any]) -> None:
+    print(f"first actions, {found['action_rows']} failures; assumed: {found['assumed']}")
+    for score in ("action_fit", "action_best", "action_harm", "transient_accuracy"):
+        low, high = found[f"{score}_interval"]
+        print(f"  {score:<20}{found[score]:>7.3f}   95 % of resamples: {low:.3f} to {high:.3f}")
+    kinds = ("taken", "best", "acceptable", "harmful", "missed")
+    print(f"  {'action':<16}{''.join(f'{kind:>12}' for kind in kinds)}")
+    for action, counts in found["actions"].items():
+        print(f"  {action:<16}{''.join(f'{counts[kind]:>12}' for kind in kinds)}")
 
 
 def _class_scores(labels: Sequence[str], signals: Sequence[FailureSignal], diagnose: Diagnose) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from heald_worker.core.taxonomy import FailureClass
 
@@ -59,7 +59,10 @@ def macro_f1(pairs: Sequence[Pair]) -> float:
     return sum(score.f1 for score in class_scores(pairs).values()) / len(CLASSES)
 
 
-def interval(score: Callable[[Sequence[Pair]], float], pairs: Sequence[Pair]) -> Interval:
+Row = TypeVar("Row")
+
+
+def interval(score: Callable[[Sequence[Row]], float], pairs: Sequence[Row]) -> Interval:
     """A score with its bootstrap interval; the same rows always give the same one."""
     if not pairs:
         return Interval(0.0, 0.0, 0.0)
@@ -72,3 +75,31 @@ def confusion(pairs: Sequence[Pair]) -> dict[str, dict[str, int]]:
     """How many rows of each label got each verdict."""
     counts = Counter(pairs)
     return {label: {verdict: counts[label, verdict] for verdict in CLASSES} for label in CLASSES}
+
+
+class Judged(NamedTuple):
+    """A first action, and what of actions a rater found right for that failure."""
+
+    action: str
+    best: str
+    acceptable: frozenset[str]
+    harmful: frozenset[str]
+
+
+def action_fit(rows: Sequence[Judged]) -> float:
+    """The share of rows whose first action is acceptable; 0 without rows."""
+    return _share(rows, lambda row: row.action in row.acceptable)
+
+
+def action_best(rows: Sequence[Judged]) -> float:
+    """The share of rows whose first action is the best one; 0 without rows."""
+    return _share(rows, lambda row: row.action == row.best)
+
+
+def action_harm(rows: Sequence[Judged]) -> float:
+    """The share of rows whose first action does harm; 0 without rows."""
+    return _share(rows, lambda row: row.action in row.harmful)
+
+
+def _share(rows: Sequence[Judged], holds: Callable[[Judged], bool]) -> float:
+    return sum(map(holds, rows)) / len(rows) if rows else 0.0

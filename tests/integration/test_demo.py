@@ -61,9 +61,8 @@ def test_a_demo_whose_repair_fails_names_what_differs(folder: Path, tmp_path: Pa
         shutil.copytree(TESTS / name, tmp_path / "tests" / name)
     playbook = tmp_path / "tests" / "demo" / "playbook"
     (playbook / "patches" / "close-the-bracket.patch").unlink()
-    (playbook / "heald.toml").write_text(
-        (playbook / "heald.toml").read_text() + "\n[policies.default]\nmax_attempts = 1\n"
-    )
+    toml = (playbook / "heald.toml").read_text()
+    (playbook / "heald.toml").write_text(toml.replace("[policies.default]\n", "[policies.default]\nmax_attempts = 1\n"))
     demo = start(folder, tmp_path / "tests" / "demo" / "demo.py")
     told, _ = demo.communicate(timeout=150)
     assert demo.returncode == 1, told

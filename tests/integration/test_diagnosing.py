@@ -73,7 +73,7 @@ def heald(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Caller:
     (tmp_path / "rules.toml").write_text(RULES)
-    (tmp_path / "heald.toml").write_text('[diagnosis]\nfiles = ["rules.toml"]\n')
+    (tmp_path / "heald.toml").write_text('remedies = "aivcs"\n[diagnosis]\nfiles = ["rules.toml"]\n')
     return Caller(server.url, tmp_path, monkeypatch, capsys)
 
 

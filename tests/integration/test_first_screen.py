@@ -50,7 +50,7 @@ def test_the_first_screen_ends_in_a_verified_recovery_log(tmp_path: Path, port: 
     told = done.stdout + done.stderr
     log = json.loads((tmp_path / "heald-artifacts" / "hello" / "recovery.json").read_text())
     assert log["outcome"] == "recovered", told
-    assert (tmp_path / "build" / "ready").is_dir()
+    assert (tmp_path / "hello.py").read_text() == 'print("hello")'
     assert '"outcome": "recovered"' in done.stdout
     assert "run hello: verified" in done.stdout
     assert "Traceback" not in told

@@ -43,6 +43,12 @@ def made_up(folder: Path) -> Path:
         for label, message, code in rows
     ]
     (folder / "failures-dev.jsonl").write_text("".join(json.dumps(each) + "\n" for each in failures))
+    actions = [
+        {"row": 0, "best": "patch_forward", "acceptable": ["patch_forward"], "harmful": ["retry"], "transient": False},
+        {"row": 1, "best": "retry", "acceptable": ["retry", "escalate"], "harmful": ["rollback"], "transient": True},
+        {"row": 2, "best": "retry", "acceptable": ["retry"], "harmful": ["patch_forward"], "transient": False},
+    ]
+    (folder / "actions-dev.jsonl").write_text("".join(json.dumps(each) + "\n" for each in actions))
     (folder / "logs").mkdir()
     (folder / "logs" / "a.log").write_text("start\na.c:1:2: error: unknown type name 'u24'\nmake: *** [all] Error 2\n")
     (folder / "logs-dev.jsonl").write_text(
@@ -62,6 +68,9 @@ def test_the_scores_of_a_made_up_folder_are_right(tmp_path: Path) -> None:
     low, high = found["accuracy_interval"]
     assert 0 <= low <= 3 / 4 <= high <= 1
     assert found["reference"]["accuracy"] == 1 / 4  # only the wrapper line is as unknown to it as it should be
+    assert (found["action_fit"], found["action_best"], found["action_harm"]) == (2 / 3, 1 / 3, 1 / 3)
+    assert found["transient_accuracy"] == 2 / 3  # a full disk does not empty itself, whatever the row says
+    assert found["actions"]["escalate"] == {"taken": 1, "best": 0, "acceptable": 1, "harmful": 0, "missed": 0}
     assert (found["logs"], found["excerpt_hit"], found["line_recall"]) == (1, 1.0, 0.5)
 
 
@@ -76,6 +85,9 @@ def test_the_rules_still_read_the_real_failures(tmp_path: Path) -> None:
     found = evaluate(REAL, tmp_path / "found.json")
     assert found["accuracy"] >= LEAST_ACCURACY
     assert found["macro_f1"] >= LEAST_MACRO_F1
+    assert found["action_fit"] >= 0.95
+    assert found["action_best"] >= 0.75
+    assert found["action_harm"] <= 0.02
 
 
 def test_marked_lines_count_by_what_they_say_and_blank_ones_not_at_all() -> None:

@@ -144,11 +144,15 @@ POLICIES = st.builds(
 )
 
 
+def reference_settings(policy: RecoveryPolicy) -> Settings:
+    return Settings(policies={"default": policy}, remedies="aivcs")
+
+
 @given(SIGNALS, POLICIES)
 def test_it_foresees_exactly_the_loop_in_which_every_repair_fails(
     signal: FailureSignal, policy: RecoveryPolicy
 ) -> None:
-    explanation = explain_report(FailureReport("r", signal), Settings(policies={"default": policy}), AIVCS)
+    explanation = explain_report(FailureReport("r", signal), reference_settings(policy), AIVCS)
     failed = RecoveryAttemptResult(success=False)
     log = execute_recovery_loop("r", signal, policy, lambda *_: failed, now=Instant(0))
     actions = [each.action for each in explanation.attempts for _ in range(each.first, each.last + 1)]

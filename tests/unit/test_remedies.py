@@ -107,6 +107,7 @@ def test_remedies_are_those_of_the_rule_then_of_the_subclass_then_of_the_class()
     assert table.remedies_for(Diagnosis(build, "compile")) == CODE
     assert table.remedies_for(Diagnosis(integration, "tls")) == UNKNOWN_CAUSE
     assert table.remedies_for(Diagnosis(integration, "dns"), build) == CODE
+    assert table.remedies_for(Diagnosis(integration, "dns"), integration) == OUTAGE
 
 
 FAILED = RecoveryAttemptResult(success=False)

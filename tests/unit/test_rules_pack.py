@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from heald_producer.signals import FailureSignal
+from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.taxonomy import FailureClass
 from heald_worker.rulebook import Trial, shipped_rulebook
 from heald_worker.rulepack import RULE_FIELDS
@@ -26,10 +27,49 @@ def test_every_shipped_rule_has_examples_of_both_kinds() -> None:
     assert [rule.name for rule in shipped_rulebook().rules if not (rule.examples and rule.counterexamples)] == []
 
 
-def test_every_class_has_a_rule_and_only_integration_failures_pass_by_themselves() -> None:
+def test_every_class_has_a_rule_and_no_broken_build_passes_by_itself() -> None:
     rules = shipped_rulebook().rules
     assert {rule.failure_class for rule in rules} == set(FailureClass)
-    assert {rule.failure_class for rule in rules if rule.transient} == {FailureClass.INTEGRATION}
+    assert FailureClass.BUILD not in {rule.failure_class for rule in rules if rule.transient}
+
+
+def test_every_cause_has_remedies_that_end_with_whose_it_is() -> None:
+    book = shipped_rulebook()
+    assert set(book.remedies.causes) == {rule.subclass for rule in book.rules} - {""} | set(FailureClass)
+    for remedies in (*book.remedies.causes.values(), *book.remedies.rules.values()):
+        actions = [remedy.action for remedy in remedies]
+        assert (actions[-1], len(actions)) == (RecoveryAction.ESCALATE, len(set(actions)))
+
+
+def test_what_passes_by_itself_is_retried_and_only_what_can_be_patched_is_rolled_back() -> None:
+    book = shipped_rulebook()
+    for rule in book.rules:
+        remedies = rule.remedies or book.remedies.causes[rule.subclass or rule.failure_class]
+        actions = [remedy.action for remedy in remedies]
+        if rule.transient and rule.name != "artifact":
+            assert actions[0] is RecoveryAction.RETRY, rule.name
+        if RecoveryAction.ROLLBACK in actions:
+            assert RecoveryAction.PATCH_FORWARD in actions[: actions.index(RecoveryAction.ROLLBACK)], rule.name
+
+
+HELPED = {
+    "error: unknown type name 'u24'": "patch_forward",
+    "cp: error writing 'a': No space left on device": "escalate",
+    "curl: (6) Could not resolve host: pypi.example": "retry",
+    "HTTP 401 Unauthorized: bad credentials": "escalate",
+    "java.lang.OutOfMemoryError: Java heap space": "escalate",
+    "The agent lost communication with the server": "retry",
+    "urllib.error.HTTPError: HTTP Error 503: Service Unavailable": "retry",
+    "x509: certificate has expired or is not yet valid": "escalate",
+    "would reformat src/shop/basket.py": "patch_forward",
+    "Please rebuild the stylesheet and commit the changes.": "patch_forward",
+}
+
+
+@pytest.mark.parametrize(("message", "action"), HELPED.items())
+def test_the_first_remedy_is_what_somebody_on_call_would_do(message: str, action: str) -> None:
+    book = shipped_rulebook()
+    assert book.remedies.remedies_for(book.diagnose(FailureSignal("", message, 1)))[0].action == action
 
 
 def test_no_shipped_rule_outranks_a_user_s_rule_without_a_rank() -> None:
@@ -82,3 +122,12 @@ def test_the_documentation_names_every_subclass_and_every_field() -> None:
         assert not rule.subclass or f"`{rule.subclass}`" in row
     for field in RULE_FIELDS:
         assert f"`{field}`" in page
+
+
+def test_the_documentation_shows_the_shipped_remedies() -> None:
+    page = (Path(__file__).resolve().parent.parent.parent / "docs" / "diagnosis.md").read_text("utf-8")
+    table = shipped_rulebook().remedies
+    shown = {f"{'class ' * (cause in set(FailureClass))}`{cause}`": found for cause, found in table.causes.items()}
+    shown |= {f"rule `{name}`": found for name, found in table.rules.items()}
+    rows = [f"| {cause} | {', '.join(f'`{each.action}`' for each in found)} |" for cause, found in shown.items()]
+    assert "\n".join(["| cause | remedies |", "| --- | --- |", *rows, ""]) in page

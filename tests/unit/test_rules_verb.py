@@ -121,7 +121,8 @@ def test_explain_shows_the_line_that_decided_with_what_matched_marked(capsys: py
     shown = "\n".join(lines)
     assert "acme-licence, confidence 0.9" in shown
     assert "\x1b" not in shown
-    assert "transient integration failure; bounded retry with backoff permitted" in shown
+    assert "retry: connections and agents usually come back within minutes" in shown
+    assert "connection: connections and agents usually come back within minutes" in shown
     assert "attempts 1-2   retry" in shown
 
 

@@ -245,16 +245,19 @@ def _check_reaches(value: object, where: str) -> tuple[Reach, ...]:
 
 
 def read_diagnosis(file: ConfigFile) -> tuple[Pack, ...]:
-    """`[diagnosis]`: a user's own rules, those of `files` first and then those that stand here."""
+    """`[diagnosis]` and `[remedies.CAUSE]`: a user's own rules and remedies, those of `files` first."""
     where = file.where("diagnosis")
     entries = table(file.entries.get("diagnosis", {}), where)
     check_keys(entries, ("files", "rule", "tool", "sets"), f"{where}.")
-    if not entries:
+    remedies = file.entries.get("remedies")
+    if not entries and not isinstance(remedies, dict):
         return ()
     from heald_worker.config_rules import read_rule_entries, read_rule_files
 
     packs = read_rule_files(entries.get("files", []), file.folder, f"{where}.files")
     inline = {key: entry for key, entry in entries.items() if key != "files"}
+    if isinstance(remedies, dict):
+        inline["remedies"] = remedies
     return (*packs, *([read_rule_entries(inline, file.shown)] if inline else []))
 
 

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
-from heald_producer.signals import Context
+from msgspec.structs import replace
+
+from heald_producer.signals import Context, FailureSignal
 from heald_worker import keys
-from heald_worker.core.policy import RecoveryAction, RetryTestsOn
+from heald_worker.core.policy import Bounds, RecoveryAction, RetryTestsOn
 from heald_worker.core.recovery import Phase, Recovery, known_by
-from heald_worker.core.remedies import Grounds
-from heald_worker.core.taxonomy import FailureClass
+from heald_worker.core.remedies import Grounds, RemedyTable
+from heald_worker.core.taxonomy import Diagnosis, FailureClass
 from heald_worker.ledger import Budget, Held
 from heald_worker.service import Service, Verdict
-from heald_worker.states import Run
 
 FLAKY, TRANSIENT = "flaky", "transient"
 """Fields of a job's record: retries that were chosen, by their reason."""
+
+
+TRIED = (RecoveryAction.PATCH_FORWARD, RecoveryAction.ROLLBACK)
+"""What is not done twice about one failure of one commit's job."""
+
+
+class Surroundings(NamedTuple):
+    """What is the same for every decision of a run.
+
+    Attributes:
+        table: what can help which cause.
+        reverts: whether the repair for `rollback` reverts what broke the branch, and needs no deployment.
+    """
+
+    context: Context
+    bounds: Bounds
+    table: RemedyTable
+    available: tuple[RecoveryAction, ...] | None
+    reverts: bool = False
 
 
 def grounds_for(service: Service, held: Held, verdict: Verdict) -> Grounds | None:
@@ -23,27 +44,42 @@ def grounds_for(service: Service, held: Held, verdict: Verdict) -> Grounds | Non
     run = held.run
     if not run.remedies:
         return None
-    found, recovery, bounds = verdict.diagnosis, run.recovery, run.bounds
-    corrected = verdict.correction is not None
-    reverts = service.reverts(run, verdict)
-    on_default = on_default_branch(run.context)
-    return Grounds(
-        cause=verdict.failure_class if corrected or not found.subclass else found.subclass,
-        remedies=service.remedies.table(run.remedies).remedies_for(found, verdict.failure_class),
-        available=service.available(run, verdict),
-        confidence=1.0 if corrected else found.confidence,
-        min_confidence=bounds.min_confidence,
-        deploys=not reverts and deploys(run),
-        reverts=reverts and on_default,
-        retry_tests=retry_tests(bounds.retry_tests_on, on_default),
+    around = Surroundings(
+        run.context,
+        run.bounds,
+        service.remedies.table(run.remedies),
+        service.available(run, verdict),
+        service.reverts(run, verdict),
+    )
+    word = None if verdict.correction is None else verdict.correction.failure_class
+    grounds = grounds_in(around, run.recovery.current_failure, verdict.diagnosis, word)
+    return replace(
+        grounds,
         flaky_spent=held.spent.get(FLAKY, 0),
         transient_spent=held.spent.get(TRANSIENT, 0),
-        tried=tuple(action for action in TRIED if field_of(action, recovery) in held.spent),
+        tried=tuple(action for action in TRIED if field_of(action, run.recovery) in held.spent),
     )
 
 
-TRIED = (RecoveryAction.PATCH_FORWARD, RecoveryAction.ROLLBACK)
-"""What is not done twice about one failure of one commit's job."""
+def grounds_in(
+    around: Surroundings, failure: FailureSignal, found: Diagnosis, word: FailureClass | None = None
+) -> Grounds:
+    """What a decision looks at when nothing was done about this job yet.
+
+    Args:
+        word: the class that a person gave to failures like this one, which goes before the diagnosis.
+    """
+    bounds, on_default = around.bounds, on_default_branch(around.context)
+    return Grounds(
+        cause=found.subclass or found.failure_class if word in (None, found.failure_class) else word,
+        remedies=around.table.remedies_for(found, word),
+        available=around.available,
+        confidence=1.0 if word else found.confidence,
+        min_confidence=bounds.min_confidence,
+        deploys=not around.reverts and deploys(bounds, failure.stage, around.context.job),
+        reverts=around.reverts and on_default,
+        retry_tests=retry_tests(bounds.retry_tests_on, on_default),
+    )
 
 
 def on_default_branch(context: Context) -> bool:
@@ -52,10 +88,10 @@ def on_default_branch(context: Context) -> bool:
     return bool(branch) and context.pull_request is None and context.ref == f"refs/heads/{branch}"
 
 
-def deploys(run: Run) -> bool:
-    """Whether the stage that fails now deploys something, by its name or its job's."""
-    names = (run.recovery.current_failure.stage.lower(), (run.context.job or "").lower())
-    return any(fnmatchcase(name, glob) for name in names for glob in run.bounds.deploy_stages)
+def deploys(bounds: Bounds, stage: str, job: str | None) -> bool:
+    """Whether a stage deploys something, by its name or its job's."""
+    names = (stage.lower(), (job or "").lower())
+    return any(fnmatchcase(name, glob) for name in names for glob in bounds.deploy_stages)
 
 
 def retry_tests(where: RetryTestsOn, on_default: bool) -> bool:

@@ -18,8 +18,9 @@ from heald_producer import __version__
 from heald_producer.signals import FailureSignal
 from heald_worker.core.judge import ENGINE, Judge
 from heald_worker.core.patterns import BadPattern
+from heald_worker.core.remedies import Remedies, RemedyTable
 from heald_worker.core.rules import Example, Explanation, Rule, Tool
-from heald_worker.core.taxonomy import Diagnosis, Taxonomy, TaxonomyRef
+from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, TaxonomyRef
 from heald_worker.rulepack import SET_MARK, Pack, RuleError, RuleText, read_pack
 
 __all__ = [
@@ -60,9 +61,13 @@ class Rulebook:
     Attributes:
         rules: in the order in which they are asked.
         digest: lower-case hex SHA-256 of everything that a verdict depends on.
+        remedies: what can help; no verdict depends on it.
     """
 
-    def __init__(self, rules: Sequence[Rule], tools: Sequence[Tool] = ()) -> None:
+    def __init__(
+        self, rules: Sequence[Rule], tools: Sequence[Tool] = (), remedies: Mapping[str, Remedies] | None = None
+    ) -> None:
+        self.remedies = RemedyTable(remedies or {}, {rule.name: rule.remedies for rule in rules if rule.remedies})
         self._judge = Judge(rules, tools)
         self.rules, self.tools = self._judge.rules, self._judge.tools
         content = [ENGINE, [rule.decides_by() for rule in self.rules], [(each.name, each.match) for each in self.tools]]
@@ -142,6 +147,10 @@ def lint(book: Rulebook) -> list[str]:
             found.append(f"{where} has no counterexample; write a line that looks alike and means something else")
         if not rule.subclass:
             found.append(f"{where} has no subclass; {rule.failure_class} alone says little")
+    known = {rule.subclass for rule in book.rules} | set(FailureClass)
+    for cause in book.remedies.causes:
+        if cause not in known:
+            found.append(f"[remedies.{cause}]: no rule finds this cause; name a subclass of `heald rules list`")
     return found
 
 
@@ -166,6 +175,7 @@ def _rulebook(packs: Sequence[Pack]) -> Rulebook:
     rules: dict[str, Rule] = {}
     tools: dict[str, Tool] = {}
     sets: dict[str, tuple[str, ...]] = {}
+    remedies: dict[str, Remedies] = {}
     for pack in packs:
         for name in pack.disabled:
             if rules.pop(name, None) is None:
@@ -173,9 +183,10 @@ def _rulebook(packs: Sequence[Pack]) -> Rulebook:
         rules.update({rule.name: rule for rule in pack.rules})
         tools.update({tool.name: tool for tool in pack.tools})
         sets.update(pack.sets)
+        remedies.update(pack.remedies)
     resolved = [_resolved(rule, tools, sets) for rule in rules.values()]
     try:
-        return Rulebook(resolved, tuple(tools.values()))
+        return Rulebook(resolved, tuple(tools.values()), remedies)
     except BadPattern as error:  # each of them was tried; it is all of a rule's together that RE2 does not take
         raise RuleError(f"RE2 does not take {error}", "make them shorter, or make two rules of one") from None
 

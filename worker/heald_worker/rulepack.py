@@ -1,4 +1,4 @@
-"""Reading one rule pack: TOML with `[[rule]]` and `[[tool]]` entries, every field checked, every complaint placed."""
+"""Reading one rule pack: rules, tools, pattern sets and remedies; every field is checked, every complaint placed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 
 from heald_worker.core.patterns import BadPattern, compile_pattern
+from heald_worker.core.policy import RecoveryAction
+from heald_worker.core.remedies import Remedies, Remedy
 from heald_worker.core.rules import Example, Int32, Rule, Tool
 from heald_worker.core.taxonomy import FailureClass
 
@@ -21,6 +23,8 @@ MOST_RANK = 100
 OWN_RANK = 95
 """The rank of a rule that gives none: above every shipped rule's, so that a user's rule wins."""
 MAX_PATTERN_CHARS = 2000
+MAX_REASON_CHARS = 200
+REMEDIES_HINT = 'for example [remedies.dns] with retry = "names usually resolve again within minutes"'
 SET_MARK = "@"
 """`@name` in a list of patterns stands for the set of that name."""
 SIGNAL_BASE = 128
@@ -39,13 +43,14 @@ class RuleError(Exception):
 
 
 class Pack(NamedTuple):
-    """One file's rules and tools, the names of earlier rules that it switches off, and the pattern sets it knows."""
+    """One file's rules, tools, pattern sets and remedies, and the names of earlier rules that it switches off."""
 
     name: str
     rules: tuple[Rule, ...]
     tools: tuple[Tool, ...]
     disabled: tuple[str, ...]
     sets: tuple[tuple[str, tuple[str, ...]], ...]
+    remedies: tuple[tuple[str, Remedies], ...] = ()
 
 
 class _RuleEntry(msgspec.Struct, forbid_unknown_fields=True, rename={"class_": "class"}):
@@ -64,6 +69,7 @@ class _RuleEntry(msgspec.Struct, forbid_unknown_fields=True, rename={"class_": "
     tool: str | list[str] = []
     examples: list[str | Example] = []
     counterexamples: list[str | Example] = []
+    remedies: dict[str, Any] = {}
     enabled: bool = True
 
 
@@ -100,8 +106,9 @@ def read_pack(name: str, text: str) -> Pack:
 def read_entries(name: str, entries: Mapping[str, Any]) -> Pack:
     """`read_pack` for TOML that is parsed already, such as the `rule` and `tool` entries of heald.toml."""
     for key in entries:
-        if key not in ("rule", "tool", "sets"):
-            raise RuleError(f"there is no entry {key!r}", "a rule file has [[rule]], [[tool]] and [sets]", name)
+        if key not in ("rule", "tool", "sets", "remedies"):
+            hint = "a rule file has [[rule]], [[tool]], [sets] and [remedies.CAUSE]"
+            raise RuleError(f"there is no entry {key!r}", hint, name)
     rules: dict[str, Rule] = {}
     disabled: list[str] = []
     for number, entry in enumerate(_list(name, entries, "rule"), 1):
@@ -118,7 +125,14 @@ def read_entries(name: str, entries: Mapping[str, Any]) -> Pack:
         where = _where(name, "tool", number, entry)
         tool = _parse(_ToolEntry, entry, where)
         tools.append(Tool(_name(tool.name, where), _patterns(tool.match, "match", where)))
-    return Pack(name, tuple(rules.values()), tuple(tools), tuple(disabled), _sets(name, entries.get("sets", {})))
+    return Pack(
+        name,
+        tuple(rules.values()),
+        tuple(tools),
+        tuple(disabled),
+        _sets(name, entries.get("sets", {})),
+        read_remedies(entries.get("remedies", {}), name),
+    )
 
 
 def _rule(entry: _RuleEntry, source: str, where: str) -> Rule:
@@ -148,11 +162,44 @@ def _rule(entry: _RuleEntry, source: str, where: str) -> Rule:
         tools=tuple(_many(entry.tool)),
         examples=_examples(entry.examples),
         counterexamples=_examples(entry.counterexamples),
+        remedies=_remedies(entry.remedies, where) if entry.remedies else (),
         source=source,
     )
     if not (rule.match or rule.exit_codes or rule.stage or rule.tools):
         raise RuleError("it would match everything", "give `match`, `exit`, `signal`, `stage` or `tool`", where)
     return rule
+
+
+def read_remedies(entries: object, where: str) -> tuple[tuple[str, Remedies], ...]:
+    """`[remedies.CAUSE]` tables, by cause: a subclass, or a class for what has no table of its own.
+
+    Raises:
+        RuleError: the first thing that is wrong.
+    """
+    if not isinstance(entries, dict):
+        raise RuleError("`remedies` is no table", REMEDIES_HINT, where)
+    return tuple(
+        (_name(cause, f"{where}: [remedies.{cause}]"), _remedies(entry, f"{where}: [remedies.{cause}]"))
+        for cause, entry in entries.items()
+    )
+
+
+def _remedies(entries: object, where: str) -> Remedies:
+    """Actions with their sentences, in the order in which they stand there."""
+    if not isinstance(entries, dict) or not entries:
+        raise RuleError("remedies are a table of actions", REMEDIES_HINT, where)
+    return tuple(_remedy(action, reason, where) for action, reason in entries.items())
+
+
+def _remedy(action: str, reason: object, where: str) -> Remedy:
+    if action not in set(RecoveryAction):
+        near = difflib.get_close_matches(action, [str(each) for each in RecoveryAction], 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"give one of {', '.join(RecoveryAction)}"
+        raise RuleError(f"there is no action `{action}`", hint, where)
+    if not isinstance(reason, str) or not reason.strip() or len(reason) > MAX_REASON_CHARS:
+        problem = f"`{action}` needs a sentence of 1 to {MAX_REASON_CHARS} characters"
+        raise RuleError(problem, "say why it helps, or whose it is", where)
+    return Remedy(RecoveryAction(action), reason.strip())
 
 
 def _sets(name: str, entries: object) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -40,7 +40,7 @@ def remedies_of(settings: Settings) -> RemedyTable:
     Raises:
         ConfigError: see `rulebook_of`.
     """
-    return RemedyTable()
+    return rulebook_of(settings).remedies
 
 
 def find_taxonomy(settings: Settings, ref: TaxonomyRef) -> Taxonomy | None:

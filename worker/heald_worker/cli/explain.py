@@ -22,17 +22,19 @@ from heald_worker.cli.describe import notice_words, policy_bounds, repair_words
 from heald_worker.cli.diagnosis import diagnosed, headline, reasons
 from heald_worker.cli.logs import read_log
 from heald_worker.config import Settings
+from heald_worker.considering import Surroundings, grounds_in
 from heald_worker.core.fingerprint import fingerprint
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult, RecoveryDecision
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending, execute_recovery_loop
+from heald_worker.core.remedies import Remedies
 from heald_worker.core.rules import Explanation as Diagnosed
 from heald_worker.core.taxonomy import FailureClass, Taxonomy, TaxonomyRef
 from heald_worker.corrections import Correction, Corrections
 from heald_worker.flaky import Lesson, flaky_lesson
 from heald_worker.policies import PolicyChoice, choose_policy
-from heald_worker.taxonomies import chosen_taxonomy
+from heald_worker.taxonomies import chosen_taxonomy, remedies_of
 
 NO_ATTEMPT = "the policy allows no attempt"
 
@@ -62,6 +64,7 @@ class Explanation(msgspec.Struct, frozen=True):
         diagnosed: what the rules say, why, and what came close.
         fingerprint: by which corrections and flaky tests are known.
         known: what the server knows; nothing where it was not asked.
+        remedies: what can help, best first; nothing where the reference's actions are taken.
         attempts: what would follow if no repair succeeded; the first entry is the decision itself.
         ending: how the run would end then, and `notice` who would be told.
     """
@@ -74,6 +77,7 @@ class Explanation(msgspec.Struct, frozen=True):
     known: Known
     taxonomy: TaxonomyRef
     policy: PolicyChoice
+    remedies: Remedies
     attempts: tuple[Attempts, ...]
     ending: Ending
     notice: str
@@ -87,7 +91,8 @@ def explain_report(
     choice, known = choose_policy(settings, report), known or Known()
     signal = replace(report.signal, flaky_hint=report.signal.flaky_hint or known.flaky is not None)
     found = diagnosed(settings, taxonomy, signal)
-    word = known.correction and known.correction.failure_class
+    word = None if known.correction is None else known.correction.failure_class
+    around = _surroundings(report, settings, choice) if settings.has_remedies else None
     log = execute_recovery_loop(
         report.run_id,
         signal,
@@ -97,6 +102,7 @@ def explain_report(
         diagnose=taxonomy.diagnose,
         max_transient_retries=choice.bounds.max_transient_retries,
         corrections=dict.fromkeys(range(1, choice.policy.max_attempts + 1), word) if word else None,
+        consider=(lambda _, failure, diagnosis: grounds_in(around, failure, diagnosis, word)) if around else None,
     )
     escalated = any(decision.action is RecoveryAction.ESCALATE for decision in log.decisions)
     ending = Ending.ESCALATED if escalated else Ending.EXHAUSTED
@@ -109,11 +115,18 @@ def explain_report(
         known=known,
         taxonomy=taxonomy.ref,
         policy=choice,
+        remedies=around.table.remedies_for(found.diagnosis, word) if around else (),
         attempts=_attempts(log.decisions, settings),
         ending=ending,
         notice=notice_words(None if settings.dry_run else settings.playbook.notices.get(ending)),
         dry_run=settings.dry_run,
     )
+
+
+def _surroundings(report: FailureReport, settings: Settings, choice: PolicyChoice) -> Surroundings:
+    """Where the failure happened, and what this configuration could do about it: what is known without a server."""
+    repairs = tuple(action for action in RecoveryAction if action in settings.playbook.repairs)
+    return Surroundings(report.context, choice.bounds, remedies_of(settings), repairs or None)
 
 
 def what_is_known(client: redis.Redis, report: FailureReport, settings: Settings, taxonomy: Taxonomy) -> Known:
@@ -226,6 +239,7 @@ def _show(explanation: Explanation, signal: FailureSignal, output: Output) -> No
             *_known(explanation.known),
             ("policy", f"{clean(choice.name)}: {clean(choice.reason)}"),
             ("", policy_bounds(choice.policy, choice.bounds)),
+            *_remedies(explanation.remedies),
             ("decision", action),
             ("", why),
         ]
@@ -236,6 +250,11 @@ def _show(explanation: Explanation, signal: FailureSignal, output: Output) -> No
         number = f"attempts {attempts.first}-{attempts.last}" if many else f"attempt {attempts.first}"
         output.print(f"  {number:<14} {attempts.action:<14} {clean(attempts.repair or attempts.rationale)}")
     output.print(f"  {'end':<14} {explanation.ending:<14} {clean(explanation.notice)}")
+
+
+def _remedies(remedies: Remedies) -> Iterator[tuple[str, str]]:
+    for number, remedy in enumerate(remedies):
+        yield "" if number else "remedies", f"{remedy.action}: {clean(remedy.reason)}"
 
 
 def _class_words(explanation: Explanation) -> str:

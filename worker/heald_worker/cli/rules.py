@@ -69,6 +69,7 @@ def _record(rule: Rule) -> dict[str, object]:
         "tools": rule.tools,
         "examples": len(rule.examples),
         "counterexamples": len(rule.counterexamples),
+        "remedies": [{"action": each.action, "reason": each.reason} for each in rule.remedies],
         "source": rule.source,
     }
 
@@ -78,6 +79,29 @@ def _row(rule: Rule) -> list[Text | str]:
     verdict = [rule.failure_class.value, rule.subclass, "yes" if rule.transient else ""]
     numbers = [f"{rule.confidence:g}", f"{rule.rank}", examples]
     return [Text(rule.name, "bold"), *verdict, *numbers, Text(clean(rule.source), "dim")]
+
+
+@rules.command("remedies")
+@click.argument("cause", required=False)
+@settings_options
+def list_remedies(settings: Settings, output: Output, cause: str | None) -> int:
+    """List what can help which cause, best first: of all causes, or of CAUSE, a subclass or a class.
+
+    The exit code is 1 when CAUSE has no remedies.
+    """
+    table = rulebook_of(settings).remedies
+    listed = {name: found for name, found in table.causes.items() if cause in (None, name)}
+    listed |= {f"rule {name}": found for name, found in table.rules.items() if cause is None}
+    for name, found in listed.items():
+        output.record({"cause": name, "remedies": [{"action": each.action, "reason": each.reason} for each in found]})
+        output.print(Text(clean(name), "bold"))
+        for each in found:
+            output.print(f"  {each.action:<14}{clean(each.reason)}")
+    if not listed:
+        output.note(f"heald: {clean(str(cause))} has no remedies; `heald rules list` shows which causes there are")
+    elif not settings.has_remedies:
+        output.note("heald: these remedies are not used: see `remedies` and `taxonomy` of the configuration")
+    return 0 if listed else 1
 
 
 @rules.command("lint")

@@ -51,8 +51,8 @@ class RemedyTable(msgspec.Struct, frozen=True):
         Args:
             failure_class: what a person said it is, instead of the diagnosis.
         """
-        if failure_class is not None and failure_class is not diagnosis.failure_class:
-            return self.causes.get(failure_class, UNKNOWN_CAUSE)
+        if failure_class not in (None, diagnosis.failure_class):
+            return self.causes.get(str(failure_class), UNKNOWN_CAUSE)
         own = self.rules.get(diagnosis.rule) or self.causes.get(diagnosis.subclass)
         if own:
             return own

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from heald_producer.signals import I32_MAX, I32_MIN, FailureSignal
+from heald_worker.core.remedies import Remedies
 from heald_worker.core.taxonomy import Diagnosis, Evidence, FailureClass
 
 Int32 = Annotated[int, msgspec.Meta(ge=I32_MIN, le=I32_MAX)]
@@ -40,6 +41,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         tools: one of which must have written the text.
         examples: signals that this rule must decide.
         counterexamples: signals that it must not decide.
+        remedies: what can help what this rule finds, best first; empty where that is its subclass's.
         source: the pack or file that it stands in.
     """
 
@@ -57,6 +59,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     tools: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     counterexamples: tuple[Example, ...] = ()
+    remedies: Remedies = ()
     source: str = ""
 
     def decides_by(self) -> tuple[object, ...]:
