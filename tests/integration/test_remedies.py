@@ -24,7 +24,7 @@ from heald_worker.remedy_tables import RemedyTables
 from heald_worker.rulepack import read_pack
 from heald_worker.streams import RECOVERIES, RecoveryEntry
 from support import scripted
-from support.service import ACTIONS, House, report, settings
+from support.service import ACTIONS, SWIFT, House, report, settings
 from support.wait import until
 
 RETRY, PATCH, ROLLBACK, ESCALATE = RecoveryAction
@@ -191,11 +191,11 @@ def test_flaky_tests_are_retried_only_where_that_hides_nothing(
 def test_retries_of_one_commit_s_job_count_together_whatever_the_runs_are_called(house: Make) -> None:
     it = house()
     assert actions(run(it, "run-1", AWAY, FAILED, FAILED)) == ["retry", "retry", "escalate"]
-    again = run(it, "run-2", AWAY)
+    again = run(it, "run-2", f"{AWAY} once more")
     assert actions(again) == ["escalate"]
     assert (again.facts.grounds[1].transient_spent, replayed(it, again)) == (2, again.data)
     assert actions(run(it, "run-3", AWAY, MENDED, context=MAIN | {"commit": "d00d"})) == ["retry"]
-    assert actions(run(it, "run-4", AWAY, MENDED, context=MAIN | {"job": "lint"})) == ["retry"]
+    assert actions(run(it, "run-4", f"{AWAY} for lint", MENDED, context=MAIN | {"job": "lint"})) == ["retry"]
 
 
 def test_the_last_retry_of_a_job_is_given_to_one_of_two_runs_that_ask_at_once(house: Make) -> None:
@@ -207,7 +207,7 @@ def test_the_last_retry_of_a_job_is_given_to_one_of_two_runs_that_ask_at_once(ho
 
 
 def test_a_patch_that_did_not_help_is_not_made_again_in_another_run_of_the_same_commit(house: Make) -> None:
-    it = house()
+    it = house(timing=replace(SWIFT, incident_window=0.001))
     assert actions(run(it, "run-1", BROKEN)) == ["patch_forward", "escalate"]
     second = run(it, "run-2", BROKEN)
     assert (actions(second), second.facts.grounds[1].tried) == (["escalate"], (PATCH,))
@@ -215,7 +215,7 @@ def test_a_patch_that_did_not_help_is_not_made_again_in_another_run_of_the_same_
 
 def test_a_dry_run_takes_nothing_from_a_budget(house: Make) -> None:
     assert actions(run(house(dry_run=True), "run-1", AWAY)) == ["retry", "retry", "escalate"]
-    assert actions(run(house(), "run-2", AWAY, MENDED)) == ["retry"]
+    assert actions(run(house(), "run-2", f"{AWAY} again", MENDED)) == ["retry"]
 
 
 def test_a_run_is_decided_by_the_remedies_that_it_was_accepted_with(house: Make) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 
 import redis
 
+from heald_producer.signals import FailureSignal
 from heald_worker import keys
 from heald_worker.core.instant import Instant
-from heald_worker.core.recovery import NoticeEnded, Phase, RepairLost, advance
+from heald_worker.core.log import RecoveryAttemptResult
+from heald_worker.core.recovery import NoticeEnded, Phase, RepairEnded, RepairLost, advance
 from heald_worker.ledger import Due, Finished, Held, Move
 from heald_worker.moves import job_for, move_for, spent_job
 from heald_worker.packing import Job
@@ -68,7 +70,9 @@ def _bring_up(service: Service, runs: Sequence[Due]) -> None:
             give_up(service, entry.member, entry.version, held.problem)
             continue
         try:
-            if held.run.recovery.holder is not None:
+            if held.verdict is not None:
+                lost.append((held, _taking_verdict(service, held, held.verdict, now)))
+            elif held.run.recovery.holder is not None:
                 lost.append((held, _taking_back(service, held, now, finished=spent_job(held))))
             elif job := job_for(service, held.run, held.version, now):
                 nudges.append((entry.member, held.version, job))
@@ -111,10 +115,19 @@ def _taking_back(
     return move_for(service, held, step, now, finished=finished, at_once=True)
 
 
+def _taking_verdict(service: Service, held: Held, verdict: FailureSignal, now: Instant) -> Move:
+    """A later attempt of the CI failed: that is what the retry came to, whoever started that attempt."""
+    step = advance(held.run.recovery, RepairEnded(RecoveryAttemptResult(False, verdict)), now)
+    detail: dict[str, object] = {"detail": "a later attempt of the CI failed"}
+    return move_for(service, held, step, now, finished=spent_job(held), detail=detail, takes_verdict=True)
+
+
 def _take_back(service: Service, lost: Sequence[tuple[Held, Move]]) -> list[str]:
     verdicts = service.ledger.commit([move for _, move in lost])
     for (held, _), verdict in zip(lost, verdicts, strict=True):
         recovery = held.run.recovery
+        if held.verdict is not None:
+            continue
         what = "notice" if recovery.phase is Phase.SETTLING else "repair"
         log.warning("run %s: its %s is no longer with %s (%s)", recovery.run_id, what, recovery.holder, verdict)
     return verdicts

@@ -37,7 +37,7 @@ def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
             continue
         if result.state == "replaced":
             log.warning("run %s had another artifact; the ledger's took its place", recovery.run_id)
-        notify = service.notice_for(recovery.ending, held.run.dry_run) is not None
+        notify = service.notice_for(recovery.ending, held.run) is not None
         planned.append(Planned(held, advance(recovery, Recorded(notify), now), finished, sealed=sealed))
     commit_plans(service, planned, now)
 

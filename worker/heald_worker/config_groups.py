@@ -50,6 +50,7 @@ class Timing(msgspec.Struct, frozen=True):
         retry_most: that wait doubles with every retry of a run, up to this.
         transient_first: wait before what may pass by itself is retried: outages last minutes, not seconds.
         transient_most: that wait doubles with every such retry of a run, up to this.
+        incident_window: a report of a cause whose run has ended unhealed is escalated at once for this long.
         notice_first: wait before a notice is tried again.
         notice_most: that wait doubles with every try, up to this.
     """
@@ -63,6 +64,7 @@ class Timing(msgspec.Struct, frozen=True):
     retry_most: float = 60.0
     transient_first: float = 30.0
     transient_most: float = 600.0
+    incident_window: float = 1800.0
     notice_first: float = 2.0
     notice_most: float = 60.0
 

@@ -107,6 +107,15 @@ def job_record(context: Context, stage: str) -> str:
     return keys.job(context.repository, commit, context.workflow or "", context.job or stage)
 
 
+def attempt_number(attempt: str | None) -> str:
+    """An attempt as one whole number that grows with it, as text: `2`, or `1.3` of a CI that counts stages and jobs."""
+    parts = (attempt or "").split(".")
+    if not 1 <= len(parts) <= 2 or not all(part.isascii() and part.isdigit() and len(part) <= 15 for part in parts):
+        return ""
+    first, second = int(parts[0]), int(parts[1]) if len(parts) > 1 else 0
+    return str(first if len(parts) == 1 else first * 100_000 + second)
+
+
 def budget_of(before: Recovery, after: Recovery) -> Budget | None:
     """What a decision's action takes from its job's budget; None for a step that is none, or takes nothing."""
     if len(after.grounds) == len(before.grounds) or after.phase is not Phase.WAITING:

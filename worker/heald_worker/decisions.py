@@ -93,7 +93,8 @@ def cancel(service: Service, run_id: str) -> str:
         step = advance(held.run.recovery, Cancel(), now)
     except InvalidTransition:
         return "ending"
-    [verdict] = service.ledger.commit([move_for(service, held, step, now, finished=spent_job(held))])
+    move = move_for(service, held, step, now, finished=spent_job(held), takes_verdict=True)
+    [verdict] = service.ledger.commit([move])
     return "cancelled" if verdict in GONE_THROUGH else verdict
 
 

@@ -14,11 +14,12 @@ import redis
 
 from heald_producer.signals import FailureReport
 from heald_worker import keys
-from heald_worker.considering import job_record
+from heald_worker.considering import attempt_number, job_record
+from heald_worker.core.incident import incident_of
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryOutcome
 from heald_worker.core.policy import RecoveryAction
-from heald_worker.core.recovery import Advice
+from heald_worker.core.recovery import Advice, Ending
 from heald_worker.core.regression import (
     NO_REGRESSION,
     Prior,
@@ -31,14 +32,42 @@ from heald_worker.service import Service, log
 from heald_worker.states import UnreadableRun, decode_run
 
 
+class JobRecord(NamedTuple):
+    """What stands of this job of this commit: the run that heard of it last, the attempt of the CI, its generation."""
+
+    run: str = ""
+    ci_run: str = ""
+    ci_attempt: str = ""
+    generation: int = 0
+    spent: Mapping[str, int] = {}
+
+
+class Incident(NamedTuple):
+    """The run of a cause, and its state: `open`, or how it ended and when (milliseconds); empty where there is none."""
+
+    run: str = ""
+    state: str = ""
+    at: int = 0
+
+
 class Past(NamedTuple):
-    """What a run is opened with besides its report."""
+    """What a run is opened with besides its report.
+
+    Attributes:
+        job: what was done about its job of its commit, in `key`'s record; the key is empty where nothing is asked.
+        incident: the run of its cause, in `cause`'s record; the key is empty for a report that never joins.
+    """
 
     regression: RegressionCheck | None = None
     advice: Advice | None = None
     generation: int = 0
     flaky: Lesson | None = None
-    spent: Mapping[str, int] = {}
+    job_key: str = ""
+    job: JobRecord = JobRecord()
+    incident_key: str = ""
+    incident: Incident = Incident()
+    follows: str | None = None
+    quiet: bool = False
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True):
@@ -73,12 +102,15 @@ def look_back(service: Service, reports: Sequence[FailureReport | Exception]) ->
     pipe.time()
     if asked:
         pipe.mget(asked)
-    for report in reports:
-        if isinstance(report, FailureReport) and (parent := report.context.parent_run):
-            pipe.hmget(keys.run(parent), "s", "i")
-            pipe.get(keys.tombstone(parent))
-        if record := _record(service, report):
-            pipe.hgetall(record)
+    keyed = [_Keys.of(report) for report in reports]
+    for own in keyed:
+        if own.parent:
+            pipe.hmget(keys.run(own.parent), "s", "i")
+            pipe.get(keys.tombstone(own.parent))
+        if own.job:
+            pipe.hgetall(own.job)
+        if own.incident:
+            pipe.hmget(own.incident, "run", "state", "at")
     with service.thinking.elsewhere():
         (seconds, micros), *replies = pipe.execute(raise_on_error=False)
     now = Instant(int(seconds), int(micros) * 1000)
@@ -86,27 +118,46 @@ def look_back(service: Service, reports: Sequence[FailureReport | Exception]) ->
     window = service.settings.retention.regression_window
     answers = iter(replies)
     pasts = []
-    for report, (index, flaky) in zip(reports, places, strict=True):
+    for report, own, (index, flaky) in zip(reports, keyed, places, strict=True):
         if isinstance(report, FailureReport):
             history = _regression(known.get(index), now, window) if index else NO_HISTORY
-            past = _past(service, report, history, answers)._replace(flaky=read_lesson(known.get(flaky)))
-            pasts.append(past._replace(spent=_spent(next(answers))) if _record(service, report) else past)
+            past = _past(service, report, own, history, answers, now)
+            pasts.append(past._replace(flaky=read_lesson(known.get(flaky))))
         else:
             pasts.append(Past())
     return now, pasts
 
 
-def _record(service: Service, report: FailureReport | Exception) -> str:
-    """Where it stands what was done about this report's job of its commit; empty where nothing is asked."""
-    if not isinstance(report, FailureReport) or not service.settings.has_remedies:
-        return ""
-    return job_record(report.context, report.signal.stage)
+class _Keys(NamedTuple):
+    """Where it stands what one report inherits; empty where nothing is asked."""
+
+    parent: str = ""
+    job: str = ""
+    incident: str = ""
+
+    @classmethod
+    def of(cls, report: FailureReport | Exception) -> _Keys:
+        if not isinstance(report, FailureReport):
+            return cls()
+        context, cause = report.context, incident_of(report.context, report.signal)
+        incident = keys.incident(cause) if cause else ""
+        return cls(context.parent_run or "", job_record(context, report.signal.stage), incident)
 
 
-def _spent(record: object) -> dict[str, int]:
-    if not isinstance(record, dict):
-        return {}
-    return {field.decode("utf-8", "replace"): int(count) for field, count in record.items() if count.isdigit()}
+def _job(stored: object) -> JobRecord:
+    if not isinstance(stored, dict):
+        return JobRecord()
+    plain = {field.decode("utf-8", "replace"): value.decode("utf-8", "replace") for field, value in stored.items()}
+    numbers = {field: int(value) for field, value in plain.items() if value.isascii() and value.isdigit()}
+    run, ci_run, ci_attempt = (plain.get(field, "") for field in ("run", "ci_run", "ci_attempt"))
+    return JobRecord(run, ci_run, ci_attempt, numbers.get("generation", 0), numbers)
+
+
+def _incident(stored: object) -> Incident:
+    if not isinstance(stored, list):
+        return Incident()
+    run, state, at = ((value or b"").decode("utf-8", "replace") for value in stored)
+    return Incident(run, state, int(at) if at.isdigit() else 0)
 
 
 def _places(service: Service, report: FailureReport) -> tuple[str, str]:
@@ -127,11 +178,38 @@ def _known(asked: Sequence[str], stored: object) -> dict[str, object]:
     return dict(zip(asked, stored, strict=True))
 
 
-def _past(service: Service, report: FailureReport, history: History, answers: Iterator[object]) -> Past:
-    generation = 0
-    if parent := report.context.parent_run:
-        generation = 1 + _generation(parent, next(answers), next(answers))
-    return Past(history.check, _advice(service, history, generation), generation)
+def _past(
+    service: Service, report: FailureReport, own: _Keys, history: History, answers: Iterator[object], now: Instant
+) -> Past:
+    parent = (next(answers), next(answers)) if own.parent else None
+    job = _job(next(answers)) if own.job else JobRecord()
+    incident = _incident(next(answers)) if own.incident else Incident()
+    generation, follows = 0, incident.run or None
+    if parent is not None:
+        generation = 1 + _generation(own.parent, *parent)
+    elif _is_later(report, job):
+        generation, follows = 1 + job.generation, job.run or follows
+    unhealed = _unhealed(service, incident, now)
+    advice = _advice(service, history, generation)
+    if unhealed and (advice is None or advice.kind != "escalate"):
+        advice = Advice(
+            "escalate", f"run {incident.run} was {incident.state} about the same cause, and somebody was told"
+        )
+    return Past(history.check, advice, generation, None, own.job, job, own.incident, incident, follows, quiet=unhealed)
+
+
+def _is_later(report: FailureReport, job: JobRecord) -> bool:
+    """Whether the report is of a later attempt of the CI's run than the one that was heard of last."""
+    context, attempt = report.context, attempt_number(report.context.ci_attempt)
+    if not context.ci_run or context.ci_run != job.ci_run or not attempt or not job.ci_attempt.isdigit():
+        return False
+    return int(attempt) > int(job.ci_attempt)
+
+
+def _unhealed(service: Service, incident: Incident, now: Instant) -> bool:
+    """Whether a run about the same cause has just ended without having healed it."""
+    ended = incident.state in (Ending.EXHAUSTED, Ending.ESCALATED)
+    return ended and now.to_micros() // 1000 - incident.at < service.settings.timing.incident_window * 1000
 
 
 def _regression(stored: object, now: Instant, window: float) -> History:

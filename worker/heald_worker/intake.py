@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from heald_producer.signals import MAX_REPORT_BYTES, FailureReport
 from heald_producer.wire import PoisonReport, decode_report
 from heald_worker import keys
-from heald_worker.considering import job_record
+from heald_worker.considering import attempt_number
 from heald_worker.core.instant import Instant, parse_instant
 from heald_worker.core.recovery import open_recovery
 from heald_worker.history import Past, look_back
-from heald_worker.ledger import Held, encode_facts, new_commit_id
+from heald_worker.ledger import Held, encode_facts, encode_signal, new_commit_id
 from heald_worker.moves import InHand, in_hand, job_for, wait_for
 from heald_worker.packing import MARK_LIFE, Job, JobPacker, blob, pack, unpack
 from heald_worker.policies import choose_policy
@@ -34,6 +34,10 @@ POISON_PREFIX = 4096
 
 NO_TABLE = Kept("", b"")
 """In place of a table where the reference's actions are taken."""
+
+LOOKS = 5
+"""How often a batch looks at what is known of its causes before it is taken in although that has changed again."""
+_MOVED = b"moved"
 
 INTAKE_LEASE_MS = 10_000
 """How long a batch may take before another worker takes it up."""
@@ -83,17 +87,20 @@ def take_in(service: Service, token: str, hand: Hand | None = None) -> TakenIn:
         return TakenIn(0, [], None)
     reports, lengths = flat[: len(flat) // 2], flat[len(flat) // 2 :]
     arrived = [_arrive(raw or b"", int(length or 0)) for raw, length in zip(reports, lengths, strict=True)]
-    now, pasts = look_back(service, [each.report for each in arrived])
-    batch = _Batch(service, now, hand)
-    items = [batch.item(each, past) for each, past in zip(arrived, pasts, strict=True)]
-    verdicts = _commit(service, token, pack([items, batch.jobs.shared]))
+    for tries in range(1, LOOKS + 1):
+        now, pasts = look_back(service, [each.report for each in arrived])
+        batch = _Batch(service, now, hand)
+        items = [batch.item(each, past) for each, past in zip(arrived, pasts, strict=True)]
+        verdicts = _commit(service, token, pack([items, batch.jobs.shared]), at_any_rate=tries == LOOKS)
+        if verdicts != [_MOVED]:
+            break
     refused = sum(verdict in (b"dead", b"run_id_conflict") for verdict in verdicts)
     if refused:
         log.warning("%d of %d reports became dead letters; see `heald dead list`", refused, len(reports))
     return TakenIn(len(reports), batch.in_hand(verdicts), now)
 
 
-def _commit(service: Service, token: str, packed: bytes) -> list[bytes]:
+def _commit(service: Service, token: str, packed: bytes, *, at_any_rate: bool) -> list[bytes]:
     """The verdict on each item of a batch. The table of remedies goes along where the server lacks it."""
     limits, own = service.settings.limits, _remedies_of_new_runs(service)
 
@@ -111,6 +118,9 @@ def _commit(service: Service, token: str, packed: bytes) -> list[bytes]:
                 MARK_LIFE,
                 own.digest,
                 table,
+                milliseconds(service.settings.retention.tombstones),
+                milliseconds(service.settings.retention.budgets),
+                "at any rate" if at_any_rate else "",
             ],
         )
         return answer.split(b"\n")
@@ -149,7 +159,7 @@ class _Batch:
         assert isinstance(arrived.report, FailureReport)
         run = _open(self._service, arrived.report, past, self._now)
         job = job_for(self._service, run, 1, self._now, self._hand)
-        held = Held(run, 1, self._commit_id, _digest(arrived.raw), past.spent)
+        held = Held(run, 1, self._commit_id, _digest(arrived.raw), past.job.spent)
         self._opened.append((held, job) if job and job.mark else None)
         facts = {"stage": arrived.report.signal.stage, "policy": run.policy_name, "reason": run.policy_reason}
         if past.flaky is not None:
@@ -165,7 +175,7 @@ class _Batch:
             self.jobs.pack(job) if job else False,
             arrived.report.run_id,
             blob(encode_opened(run)),
-            job_record(run.context, run.recovery.initial_failure.stage) if run.remedies else "",
+            *_place(arrived.report, past),
         ]
 
     def in_hand(self, verdicts: Sequence[bytes]) -> list[InHand]:
@@ -184,6 +194,24 @@ class _Batch:
             detail = f"reported {age / 86_400:.1f} days ago; a report may be {most / 86_400:g} days old"
             return _dead_letter(arrived, "too_old", detail, report.run_id, arrived.raw)
         return []
+
+
+def _place(report: FailureReport, past: Past) -> list[object]:
+    """Where a report belongs: what the script needs to let it join a run, or be the verdict of one."""
+    context, job, incident = report.context, past.job, past.incident
+    attempt = attempt_number(context.ci_attempt)
+    lineage = (context.ci_run, attempt) if context.ci_run and attempt and not context.parent_run else ("", "")
+    facts = {"report": report.run_id, "job": context.job, "ci_attempt": context.ci_attempt}
+    return [
+        past.job_key,
+        [job.run, job.ci_run, job.ci_attempt],
+        *lineage,
+        past.generation,
+        past.incident_key,
+        [incident.run, incident.state],
+        blob(encode_signal(report.signal)),
+        blob(encode_facts(facts)),
+    ]
 
 
 def _open(service: Service, report: FailureReport, past: Past, now: Instant) -> Run:
@@ -205,6 +233,8 @@ def _open(service: Service, report: FailureReport, past: Past, now: Instant) -> 
         flaky=None if past.flaky is None else past.flaky.run,
         remedies=_remedies_of_new_runs(service).digest,
         bounds=choice.bounds,
+        follows=past.follows,
+        quiet=past.quiet,
         format=STATE_FORMAT,
     )
 

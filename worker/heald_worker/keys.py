@@ -45,6 +45,10 @@ TOMBSTONE_PREFIX = "heald:tomb:"
 PRIOR_PREFIX = "heald:prior:"
 FLAKY_PREFIX = "heald:flaky:"
 JOB_PREFIX = "heald:job:"
+INCIDENT_PREFIX = "heald:incident:"
+BRANCH_PREFIX = "heald:branch:"
+JOINED = "joined:"
+"""In a tombstone, before the name of the run that its report joined, in place of a stream entry's id."""
 
 INTAKE_MEMBER = "intake:"
 """How an intake token stands on the agenda; run ids hold no colon."""
@@ -78,9 +82,20 @@ def prior(repository: str, failure_class: str, stage: str) -> str:
 
 
 def job(repository: str, commit: str, workflow: str, job: str) -> str:
-    """Hash: what was done about this job of this commit, in whatever run."""
+    """Hash: what was done about this job of this commit, in whatever run, and which run heard of it last."""
     text = "\0".join((repository, commit, workflow, job))
     return JOB_PREFIX + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def incident(cause: str) -> str:
+    """Hash: the run that is open for this cause, or how it ended and when."""
+    return INCIDENT_PREFIX + cause
+
+
+def branch(repository: str, ref: str) -> str:
+    """Hash: the run whose repair works on this branch, and those that wait for it."""
+    text = "\0".join((repository, ref))
+    return BRANCH_PREFIX + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def flaky(fingerprint: str) -> str:

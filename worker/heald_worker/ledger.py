@@ -17,6 +17,7 @@ import redis
 from msgspec.structs import replace
 from redis.commands.core import Script
 
+from heald_producer.signals import FailureSignal
 from heald_worker import keys
 from heald_worker.core.instant import Instant
 from heald_worker.core.recovery import Announce, Recovery
@@ -30,6 +31,7 @@ class Held(NamedTuple):
 
     The number alone is no fence: a server that forgot its last second counts the same numbers again.
     `spent` is what was done about this job of this commit in whatever run: a field of its record -> how often.
+    `verdict` is the failure of a later attempt of the CI, which is what the retry in hand came to.
     """
 
     run: Run
@@ -37,11 +39,12 @@ class Held(NamedTuple):
     commit_id: str
     digest: str
     spent: Mapping[str, int] = {}
+    verdict: FailureSignal | None = None
 
     def after(self, move: Move, recovery: Recovery) -> Held:
         """The same run once the move to this state has been committed."""
         run = replace(self.run, recovery=recovery, format=STATE_FORMAT)
-        return self._replace(run=run, version=self.version + 1, commit_id=move.commit_id)
+        return self._replace(run=run, version=self.version + 1, commit_id=move.commit_id, verdict=None)
 
 
 class Finished(NamedTuple):
@@ -78,7 +81,8 @@ class Completion(NamedTuple):
 class Move(NamedTuple):
     """One run's step: from the version that was loaded, and the commit `base` that made it, to the next.
 
-    `opened` is what is fixed of the run, where the ledger does not hold it as a part of its own yet.
+    `opened` is what is fixed of the run, where the ledger does not hold it as a part of its own yet. `joinable` says
+    what a report may do to the run from now on, `branch` is the key of the branch that its repair holds.
     """
 
     run_id: str
@@ -93,6 +97,9 @@ class Move(NamedTuple):
     completion: Completion | None = None
     opened: bytes = b""
     budget: Budget | None = None
+    joinable: str = ""
+    takes_verdict: bool = False
+    branch: str = ""
 
 
 class Due(NamedTuple):
@@ -161,14 +168,15 @@ class Ledger:
         folded = [keys.fold(run_id) for run_id in run_ids]
         seconds, micros, *cells = unpack(self.scripts["load"](args=[keys.RUN_PREFIX, pack(folded)]))
         now = Instant(int(seconds or 0), int(micros or 0) * 1000)
-        rows = zip(*[iter(cells)] * 6, strict=True)
+        rows = zip(*[iter(cells)] * 7, strict=True)
         return now, [_held(run_id, *row) for run_id, row in zip(run_ids, rows, strict=True)]
 
     def commit(self, moves: Sequence[Move]) -> list[str]:
         """Commit each move behind its fence, in one round trip.
 
         Returns:
-            Per move `committed`, `already_mine`, `moved`, `spent` (its budget is used up), or `error: ...`.
+            Per move `committed`, `already_mine`, `moved`, `spent` (its budget is used up), `busy` (another run's repair
+            works on the branch), or `error: ...`.
         """
         if not moves:
             return []
@@ -236,6 +244,11 @@ def encode_facts(facts: Mapping[str, object]) -> bytes:
     return _encode_facts(facts)
 
 
+def encode_signal(signal: FailureSignal) -> bytes:
+    """A failure as JSON: how a verdict waits for its run."""
+    return _encode_facts(signal)
+
+
 def _held(
     run_id: str,
     version: bytes | None,
@@ -244,12 +257,14 @@ def _held(
     commit_id: bytes | None,
     opened: bytes | None,
     spent: bytes | None,
+    verdict: bytes | None,
 ) -> Held | UnreadableRun | None:
     if version is None:
         return UnreadableRun(run_id, -1, state.decode()) if state else None
     try:
         run = decode_run(run_id, int(version), state or b"", opened)
-        return Held(run, int(version), (commit_id or b"").decode(), (digest or b"").decode(), read_spent(spent))
+        known = (commit_id or b"").decode(), (digest or b"").decode(), read_spent(spent)
+        return Held(run, int(version), *known, _decode_verdict(verdict) if verdict else None)
     except UnreadableRun as unreadable:
         return unreadable
     except ValueError as error:
@@ -266,6 +281,7 @@ def read_spent(record: bytes | None) -> dict[str, int]:
         return {}
 
 
+_decode_verdict = msgspec.json.Decoder(FailureSignal).decode
 _decode_spent = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -289,4 +305,7 @@ def _packed(move: Move, jobs: JobPacker) -> list[object]:
         move.completion or False,
         blob(move.opened) if move.opened else False,
         move.budget or False,
+        move.joinable,
+        move.takes_verdict,
+        move.branch,
     ]

@@ -136,6 +136,7 @@ def move_for(
     hand: Hand | None = None,
     commit_id: str = "",
     sealed: Sealed | None = None,
+    takes_verdict: bool = False,
 ) -> Move:
     """The fenced move that brings a run to the step's state, with everything the step owes.
 
@@ -147,6 +148,7 @@ def move_for(
         hand: the control process that goes on with the run itself.
         commit_id: what the moves of one batch have in common; a new one without it.
         sealed: the log of a run that ends, where the caller has it.
+        takes_verdict: the step heeds the verdict of the CI that waits, or a person's word goes before it.
     """
     run = replace(held.run, recovery=step.recovery)
     completion, job, wait, state = None, None, Wait(0, False), b""
@@ -170,7 +172,28 @@ def move_for(
         completion=completion,
         opened=b"" if run.is_parted or not state else encode_opened(run),
         budget=None if run.dry_run else budget_of(held.run.recovery, step.recovery),
+        joinable=joinable(run),
+        takes_verdict=takes_verdict,
+        branch=branch_of(run),
     )
+
+
+def joinable(run: Run) -> str:
+    """What reports may do to a run: be the verdict of its `retry`, join it, or nothing any more, as it is `over`."""
+    recovery = run.recovery
+    if recovery.ending in (Ending.RECOVERED, Ending.CANCELLED):
+        return "over"
+    retried = recovery.phase in (Phase.WAITING, Phase.REPAIRING) and recovery.action is RecoveryAction.RETRY
+    return "retry" if retried and run.context.ci_run and not run.dry_run else ""
+
+
+def branch_of(run: Run) -> str:
+    """The key of the branch that a run's repair works on; empty while it works on none, or where nobody knows which."""
+    recovery, context = run.recovery, run.context
+    ref = context.head_ref or context.ref
+    if recovery.phase is not Phase.REPAIRING or recovery.action is RecoveryAction.RETRY or not context.repository:
+        return ""
+    return keys.branch(context.repository, ref) if ref else ""
 
 
 def _told(step: Step, detail: dict[str, object]) -> tuple[Announce, ...]:
@@ -229,6 +252,8 @@ def _facts(run: Run) -> dict[str, object]:
         "flaky": run.flaky,
         "remedies": run.remedies,
         "bounds": run.bounds,
+        "follows": run.follows,
+        "quiet": run.quiet,
         "grounds": dict(enumerate(run.recovery.grounds, 1)),
         "proof": run.recovery.proof,
     }

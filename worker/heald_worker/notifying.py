@@ -41,7 +41,7 @@ def notify(service: Service, nudge: Nudged, stopping: Callable[[], bool] = lambd
     [verdict] = service.ledger.commit([move])
     if verdict in GONE_THROUGH:
         claimed = held.after(move, step.recovery)
-        notice = service.notice_for(claimed.run.recovery.ending, claimed.run.dry_run)
+        notice = service.notice_for(claimed.run.recovery.ending, claimed.run)
         lease = Lease(service, service.client, claimed, began, notice.time_limit if notice else 0)
         taken = Event()
         with renewing(lease, taken.set):

@@ -160,9 +160,9 @@ class Service:
         """Whether the repair needs a repair process; what only records is made in the control process."""
         return isinstance(repair, CommandRepair | PythonRepair)
 
-    def notice_for(self, ending: Ending | None, dry_run: bool) -> Notice | None:
-        """Who is told of this ending, if anybody."""
-        return None if ending is None or dry_run else self.settings.playbook.notices.get(ending)
+    def notice_for(self, ending: Ending | None, run: Run) -> Notice | None:
+        """Who is told of this ending of a run, if anybody."""
+        return None if ending is None or run.dry_run or run.quiet else self.settings.playbook.notices.get(ending)
 
 
 def diagnose(taxonomy: Taxonomy, signal: FailureSignal) -> Diagnosis:

@@ -41,6 +41,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
         flaky: the run that showed this failure to be flaky, which is why its hint is set; None when the report set it.
         remedies: the digest of the table that says what can help; empty where the reference's actions are taken.
         bounds: heald's own bounds beside the policy.
+        follows: the run about the same cause, or of the attempt of the CI before, that has ended.
+        quiet: nobody is told of its end: somebody was told of the run that it follows.
         format: version of the encoding that it was read from, 1 where it does not say. What an older one lacks has its
             default; a newer one is parked, not guessed at.
     """
@@ -59,6 +61,8 @@ class Run(msgspec.Struct, frozen=True, omit_defaults=True):
     flaky: str | None = None
     remedies: str = ""
     bounds: Bounds = Bounds()
+    follows: str | None = None
+    quiet: bool = False
     format: int = 1
 
     @property

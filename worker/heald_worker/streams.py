@@ -71,6 +71,8 @@ class RecoveryFacts(msgspec.Struct, frozen=True):
     flaky: str | None = None
     remedies: str = ""
     bounds: Bounds = Bounds()
+    follows: str | None = None
+    quiet: bool = False
     grounds: dict[int, Grounds] = {}
     proof: str | None = None
 

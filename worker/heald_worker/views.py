@@ -72,7 +72,16 @@ def find_run(client: redis.Redis, run_id: str) -> Found:
         return found
     if isinstance(stone, redis.RedisError):
         raise stone
+    if joined := joined_run(stone):
+        return find_run(client, joined)
     return _ended_run(client, run_id, stone)
+
+
+def joined_run(stone: bytes) -> str:
+    """The run whose cause a report told of, by its tombstone; empty for the tombstone of a run of its own."""
+    words = stone.decode("utf-8", "replace").split()
+    place = words[1] if len(words) > 1 else ""
+    return place.removeprefix(keys.JOINED) if place.startswith(keys.JOINED) else ""
 
 
 def _ended_run(client: redis.Redis, run_id: str, stone: bytes) -> RecoveryEntry | MalformedEntry | Forgotten:

@@ -13,9 +13,12 @@
 --           10 ended {recovery fields {...}, tombstone head, generation, prior key, evaluated at (us), outcome, ending,
 --             last action, flaky key, what shows it flaky, whether it only claims to have recovered} or false,
 --           11 what is fixed of the run, where its hash does not hold that yet, or false,
---           12 budget {field of its job's record, most} that this step takes one of, or false }
+--           12 budget {field of its job's record, most} that this step takes one of, or false,
+--           13 what a report may do to it from now on: 'retry' (a later attempt of its CI is its verdict), 'over' (nothing
+--             joins it any more) or '', 14 whether it takes the verdict that waits, 15 key of the branch that it holds, or '' }
 -- Answers a line per move: 'committed', 'already_mine' (this very commit went through, its reply was lost), 'moved'
--- (somebody was faster), 'spent' (nothing is left of the budget), or 'error: ...'. Of the last three nothing was written.
+-- (somebody was faster, or a verdict waits that the step does not know), 'spent' (nothing is left of the budget), 'busy'
+-- (another run's repair holds the branch), or 'error: ...'. Of all but the first two nothing was written.
 --
 -- Lua does not roll back. So types are checked before any write; first come all states, then the agenda, then what
 -- follows from them. A follow-up that fails leaves its run due now, so the janitor sees it. A call costs more than what
@@ -104,11 +107,42 @@ local function take(budget, record)
   return true
 end
 
-local function finish(move, key, seen, table_digest)
+-- A branch belongs to one repair at a time. What waited for it is due as soon as it is free.
+local function free(branch, run)
+  if not branch or branch == '' then return end
+  local held = redis.pcall('HGETALL', branch)
+  if held.err then return end
+  local holder, waiting = nil, {}
+  for i = 1, #held, 2 do
+    if held[i] == 'run' then holder = held[i + 1] else waiting[#waiting + 1] = string.sub(held[i], 6) end
+  end
+  if holder ~= run then return end
+  redis.pcall('DEL', branch)
+  for _, other in ipairs(waiting) do redis.pcall('ZADD', agenda, 'XX', now, other) end
+end
+
+local function seize(branch, run, key)
+  local holder = redis.pcall('HGET', branch, 'run')
+  if type(holder) == 'string' and holder ~= run and redis.pcall('HGET', run_prefix .. holder, 'h') == branch then
+    redis.pcall('HSET', branch, 'wait:' .. run, '1')
+    redis.pcall('HSET', key, 'q', holder)
+    return false
+  end
+  redis.pcall('HSET', branch, 'run', run)
+  redis.pcall('EXPIRE', branch, 86400) -- no repair takes that long
+  return true
+end
+
+local function close_incident(incident, run, ending)
+  if not incident or incident == '' or redis.pcall('HGET', incident, 'run') ~= run then return end
+  redis.pcall('HSET', incident, 'state', ending, 'at', string.format('%d', now))
+  redis.pcall('PEXPIRE', incident, ARGV[10])
+end
+
+local function finish(move, key, held)
   local ended, run, ids = move[10], move[1], event_ids(move)
   local fields = ended[1]
-  fields[#fields + 1] = 'events'
-  fields[#fields + 1] = joined(seen, ids)
+  for _, text in ipairs({ 'events', joined(held[3], ids), 'joined', held[9] or '0' }) do fields[#fields + 1] = text end
   local id = redis.pcall('XADD', recoveries, 'MINID', '~', oldest_recovery, '*', unpack(fields))
   if error_of(id) then
     redis.pcall('ZADD', agenda, now + 5000, run)
@@ -116,7 +150,8 @@ local function finish(move, key, seen, table_digest)
   end
   redis.call('SET', tomb_prefix .. run, table.concat({ ended[2], id, move[4], ended[3] }, ' '), 'PX', ARGV[4])
   redis.call('DEL', key)
-  release(table_digest)
+  release(held[7])
+  close_incident(held[8], run, ended[7])
   over[#over + 1] = run
   endings[ended[7]] = (endings[ended[7]] or 0) + 1
   went[#went + 1] = { move, ids }
@@ -125,7 +160,7 @@ end
 
 local function commit(move)
   local run, key = move[1], run_prefix .. move[1]
-  local held = redis.pcall('HMGET', key, 'v', 'c', 'e', 'n', 'f', 'b', 'r')
+  local held = redis.pcall('HMGET', key, 'v', 'c', 'e', 'n', 'f', 'b', 'r', 'k', 'j', 'w', 'h', 'q', 'a')
   if held.err then return 'error: ' .. held.err end
   if not held[1] then
     local stone = redis.pcall('GET', tomb_prefix .. run)
@@ -135,16 +170,23 @@ local function commit(move)
   if tonumber(held[1]) ~= move[2] or held[2] ~= move[3] then
     return held[2] == move[4] and 'already_mine' or 'moved'
   end
+  if held[10] and not move[14] then return 'moved' end
   local wrong = shared or wrong_queue(move[8])
   if wrong then return wrong end
   if any_parked then redis.pcall('HDEL', KEYS[5], run) end -- it has been advanced after all
-  if move[10] then return finish(move, key, held[3], held[7]) end
+  if move[10] then return finish(move, key, held) end
+  if move[15] ~= '' and not seize(move[15], run, key) then return 'busy' end
   if not take(move[12], held[6]) then return 'spent' end
+  if held[11] ~= move[15] then free(held[11], run) end
+  if move[13] == 'retry' and held[13] ~= 'retry' and held[6] and held[6] ~= '' then
+    redis.pcall('HSET', held[6], 'run', run) -- a later attempt of the CI is this run's verdict
+  end
 
   local ids = event_ids(move)
-  redis.call('HSET', key, 'v', string.format('%d', move[2] + 1), 'c', move[4], 's', move[5], 'e', joined(held[3], ids))
+  redis.call('HSET', key, 'v', string.format('%d', move[2] + 1), 'c', move[4], 's', move[5], 'e', joined(held[3], ids),
+    'a', move[13], 'h', move[15])
   if move[11] then redis.call('HSET', key, 'i', move[11]) end
-  if held[4] or held[5] then redis.pcall('HDEL', key, 'n', 'f') end
+  if held[4] or held[5] or held[10] or held[12] then redis.pcall('HDEL', key, 'n', 'f', 'w', 'q') end
   on_agenda[#on_agenda + 1] = now + move[6]
   on_agenda[#on_agenda + 1] = run
   went[#went + 1] = { move, ids }

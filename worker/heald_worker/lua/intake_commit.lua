@@ -6,11 +6,19 @@
 --       3 oldest event to keep (ms of age)   4 most dead letters
 --       5 run prefix   6 tombstone prefix   7 most bytes of dead letters   8 life of a started job's mark (s)
 --       9 digest of the table of remedies that new runs use, or ''   10 that table (JSON), or '' when it should be there
+--       11 life of a tombstone (ms)   12 how long a job's record counts (ms)   13 'at any rate' to take in what has moved
 -- An item: { 'run', 1 folded run id, 2 digest, 3 commit id, 4 state, 5 due in ms, 6 facts (JSON), 7 job as in commit.lua,
---            8 run id as it was reported, 9 what is fixed of the run, 10 key of its job's record or '' }
+--            8 run id as it was reported, 9 what is fixed of the run, 10 key of its job's record or '',
+--            11 {run, CI's run, its attempt} as that record had them when the run was computed, 12 the CI's run and 13 its
+--            attempt of this report, 14 its generation, 15 key of its incident or '', 16 {run, state} as that had them,
+--            17 the signal (JSON), 18 facts of joining (JSON) }
 --       or { 'dead', {field, value...} }
--- Answers, a line per item: 'accepted', 'duplicate', 'run_id_conflict' or 'dead'; one 'gone' when the batch was committed
--- before; one 'remedies' when nothing was done, as the table is to be sent along.
+-- Answers, a line per item: 'accepted', 'joined', 'verdict', 'duplicate', 'run_id_conflict' or 'dead'; one 'gone' when the
+-- batch was committed before; one 'remedies' when nothing was done, as the table is to be sent along; one 'moved' when
+-- nothing was done, as what the runs were computed from has changed.
+--
+-- A report opens a run; or joins the run that is open for its cause; or it is of a later attempt of the CI than a run whose
+-- retry is under way, and so is that retry's verdict. A report that did not open a run has a tombstone that names the run.
 
 if redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('ZREM', KEYS[2], ARGV[1])
@@ -32,7 +40,7 @@ local items, shared_fields = batch[1], batch[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local oldest_event = string.format('%d', now - ARGV[3])
-local counts = { accepted = 0, duplicate = 0, dead = 0 }
+local counts = { accepted = 0, duplicate = 0, dead = 0, joined = 0, verdict = 0 }
 local queues = {}
 local begun, marked_until = {}, time[1] + ARGV[8] -- by registry: marks of jobs that their committer goes on with
 
@@ -117,6 +125,91 @@ local function template_of(job)
 end
 
 local on_agenda = {}
+
+local function known(key, fields)
+  if key == '' then return {} end
+  local found = redis.pcall('HMGET', key, unpack(fields))
+  if found.err then return {} end
+  for i = 1, #fields do found[i] = found[i] or '' end
+  return found
+end
+
+-- Whether a run is open, and what a report may do to it.
+local function openness(run)
+  if not run or run == '' then return nil end
+  local held = redis.pcall('HMGET', ARGV[5] .. run, 'v', 'a', 'w', 'e')
+  if held.err or not held[1] then return nil end
+  return { may = held[2] or '', judged = held[3], events = held[4] or '' }
+end
+
+local function same(one, other) return table.concat(one, '\0') == table.concat(other, '\0') end
+
+-- What decides between an open run and a new one may have changed since Python looked.
+local function has_moved(item)
+  if item[1] ~= 'run' then return false end
+  local incident = known(item[16], { 'run', 'state' })
+  local open = incident[2] == 'open' and openness(incident[1])
+  if item[16] ~= '' and not open and not same(incident, item[17]) then return true end
+  return item[11] ~= '' and item[13] ~= '' and not same(known(item[11], { 'run', 'ci_run', 'ci_attempt' }), item[12])
+end
+
+local MOST_TOLD = 100 -- joins that a run's own list of events names; the others are counted
+local function attach(run, item, kind, facts)
+  redis.call('SET', ARGV[6] .. item[2], table.concat({ item[3], 'joined:' .. run, '-', '0' }, ' '), 'PX', ARGV[11])
+  local key = ARGV[5] .. run
+  local seen = redis.pcall('HGET', key, 'e')
+  local count = redis.call('HINCRBY', key, 'j', 1)
+  local id = tell(run, kind, '0', facts)
+  if count <= MOST_TOLD and type(id) == 'string' and type(seen) == 'string' then
+    redis.call('HSET', key, 'e', seen == '' and id or seen .. ' ' .. id)
+  end
+  counts[kind] = counts[kind] + 1
+  return kind
+end
+
+local function is_later(attempt, than)
+  return tonumber(attempt) and tonumber(than) and tonumber(attempt) > tonumber(than)
+end
+
+-- A later attempt of the CI that failed is the verdict of the retry that waits for it.
+local function judge(item)
+  if item[11] == '' or item[13] == '' then return nil end
+  local record = known(item[11], { 'run', 'ci_run', 'ci_attempt' })
+  if record[2] ~= item[13] or not is_later(item[14], record[3]) then return nil end
+  local open = openness(record[1])
+  if not open or open.may ~= 'retry' or open.judged then return nil end
+  redis.call('HSET', ARGV[5] .. record[1], 'w', item[18])
+  redis.call('HSET', item[11], 'ci_attempt', item[14])
+  on_agenda[#on_agenda + 1], on_agenda[#on_agenda + 2] = now, record[1]
+  return attach(record[1], item, 'verdict', item[19])
+end
+
+local function join(item)
+  if item[16] == '' then return nil end
+  local incident = known(item[16], { 'run', 'state' })
+  local open = incident[2] == 'open' and openness(incident[1])
+  if not open or open.may == 'over' then return nil end
+  if item[11] ~= '' and is_later(item[14], known(item[11], { 'ci_attempt' })[1]) then
+    redis.call('HSET', item[11], 'ci_attempt', item[14])
+  end
+  return attach(incident[1], item, 'joined', item[19])
+end
+
+-- A run that was opened is the one that later attempts and reports of its cause look for.
+local function register(run, item)
+  if item[11] ~= '' and item[13] ~= '' then
+    local before = openness(known(item[11], { 'run' })[1])
+    if not before or before.may ~= 'retry' then
+      redis.pcall('HSET', item[11], 'run', run, 'ci_run', item[13], 'ci_attempt', item[14], 'generation', item[15])
+      redis.pcall('PEXPIRE', item[11], ARGV[12])
+    end
+  end
+  if item[16] ~= '' then
+    redis.pcall('DEL', item[16])
+    redis.pcall('HSET', item[16], 'run', run, 'state', 'open')
+  end
+end
+
 local function create(place, item)
   local run, digest, job = item[2], item[3], item[8]
   local owner = taken_by(run)
@@ -128,11 +221,14 @@ local function create(place, item)
     refuse(place, item)
     return 'run_id_conflict'
   end
+  local verdict = judge(item) or join(item)
+  if verdict then return verdict end
   local key = ARGV[5] .. run
   on_agenda[#on_agenda + 1], on_agenda[#on_agenda + 2] = now + item[6], run
   local id = tell(run, 'accepted', '1', item[7])
   redis.call('HSET', key, 'v', '1', 'c', item[4], 's', item[5], 'd', digest, 'i', item[10],
-    'e', type(id) == 'string' and id or '', 'b', item[11], 'r', table_digest)
+    'e', type(id) == 'string' and id or '', 'b', item[11], 'r', table_digest, 'k', item[16])
+  register(run, item)
   if table_digest ~= '' then
     redis.call('HINCRBY', KEYS[6], table_digest .. ':runs', 1)
     if ARGV[10] ~= '' then redis.call('HSETNX', KEYS[6], table_digest, ARGV[10]) end
@@ -150,6 +246,12 @@ local function create(place, item)
   counts.accepted = counts.accepted + 1
   return 'accepted'
 end
+
+local items_moved = false
+if ARGV[13] ~= 'at any rate' then
+  for _, item in ipairs(items) do items_moved = items_moved or has_moved(item) end
+end
+if items_moved then return 'moved' end
 
 local answers = {}
 local function take_in_all()

@@ -3,7 +3,7 @@
 -- KEYS  none
 -- ARGV  1 run prefix   2 folded run ids (msgpack)
 -- Answers msgpack, flat: seconds, microseconds, then per run { version, state, report's digest, commit id, what is fixed,
--- what its commit's job has spent (JSON) or false }.
+-- what its commit's job has spent (JSON) or false, the verdict that waits for it (JSON) or false }.
 -- Version false
 -- means that the run is not open or, where a text stands for the state, that its key cannot be read and why.
 
@@ -18,10 +18,10 @@ end
 local answer = redis.call('TIME')
 local n = 2
 for _, run in ipairs(cmsgpack.unpack(ARGV[2])) do
-  local held = redis.pcall('HMGET', ARGV[1] .. run, 'v', 's', 'd', 'c', 'i', 'b')
-  if held.err then held = { false, held.err, false, false, false, false } end
+  local held = redis.pcall('HMGET', ARGV[1] .. run, 'v', 's', 'd', 'c', 'i', 'b', 'w')
+  if held.err then held = { false, held.err, false, false, false, false, false } end
   held[6] = held[6] and held[6] ~= '' and spent(held[6])
-  for i = 1, 6 do answer[n + i] = held[i] end
-  n = n + 6
+  for i = 1, 7 do answer[n + i] = held[i] end
+  n = n + 7
 end
 return cmsgpack.pack(answer)
