@@ -1,8 +1,10 @@
-"""Servers for the suite: an embedded Valkey on a free port, and a system redis-server where one is installed."""
+"""Servers for the suite: an embedded Valkey on a free port, and a system redis-server where one is installed.
+
+`HEALD_TEST_SERVER=/path/of/a/server` makes the suite use that one instead.
+"""
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from support.server import Server
+from support.server import Server, kinds
 
 for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
     # Under nohup, or in the background of a script, these are ignored: by what the tests start, too.
@@ -18,11 +20,7 @@ for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_DFL)
 
 
-def _kinds() -> list[str]:
-    return ["valkey", *(["redis"] if shutil.which("redis-server") else [])]
-
-
-@pytest.fixture(scope="session", params=_kinds())
+@pytest.fixture(scope="session", params=kinds())
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real server for the whole session; tests flush it."""
     with Server(request.param, tmp_path_factory.mktemp("server")) as running:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
-import redis
 
 from heald_producer.connection import connect
 from heald_producer.push import PushFailed, push
@@ -24,11 +23,13 @@ from support.wait import until
 
 
 @pytest.fixture
-def watched(server: Server, tmp_path: Path) -> Iterator[Watched]:
-    with watched_servers(server.kind, tmp_path) as both:
+def watched(request: pytest.FixtureRequest, server: Server, tmp_path: Path) -> Iterator[Watched]:
+    """A master, a replica and a Sentinel; with the accounts of `deploy/users.acl`, if a test asks for that."""
+    with watched_servers(server.kind, tmp_path, guarded=getattr(request, "param", False)) as both:
         yield both
 
 
+@pytest.mark.parametrize("watched", [False, True], ids=["open", "with accounts"], indirect=True)
 def test_heald_goes_on_after_a_failover_and_loses_nothing(watched: Watched, tmp_path: Path) -> None:
     with connect("", sentinel=watched.settings) as client:
         house = House(client, settings(tmp_path))
@@ -41,7 +42,7 @@ def test_heald_goes_on_after_a_failover_and_loses_nothing(watched: Watched, tmp_
         house.settle()
         house.close()
         assert set(house.logs()) == {"before", "across", "after"}
-    with redis.Redis(port=watched.replica.port) as promoted:
+    with watched.administrator(watched.replica) as promoted:
         assert promoted.role()[0] == b"master"
         assert promoted.xlen(keys.RECOVERIES) == 3
 

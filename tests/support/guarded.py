@@ -36,14 +36,19 @@ class Guarded:
         self.admin.acl_log_reset()
 
 
-@contextmanager
-def guarded_server(kind: str, folder: Path) -> Iterator[Guarded]:
-    """Start a server of this kind with all three accounts."""
+def accounts(folder: Path) -> tuple[str, ...]:
+    """Write the file of the accounts, each password hashed. Returns the options of a server that has them."""
     filled = USERS
     for account, password in PASSWORDS.items():
         filled = filled.replace(f"{account.upper()}_SHA256", hashlib.sha256(password.encode()).hexdigest())
     (folder / "users.acl").write_text(filled)
-    with Server(kind, folder, "--aclfile", str(folder / "users.acl")) as own:
+    return "--aclfile", str(folder / "users.acl")
+
+
+@contextmanager
+def guarded_server(kind: str, folder: Path, *options: str) -> Iterator[Guarded]:
+    """Start a server of this kind with all three accounts."""
+    with Server(kind, folder, *accounts(folder), *options) as own:
         guarded = Guarded(own)
         yield guarded
         guarded.admin.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 import redis
 
 from heald_producer.connection import Sentinel
+from support.guarded import PASSWORDS, accounts
 from support.server import Server, binary, free_port
 from support.wait import until
 
@@ -22,25 +23,45 @@ sentinel down-after-milliseconds ci 5000
 sentinel failover-timeout ci 10000
 """
 
+AUTHORIZED = f"""
+sentinel auth-user ci heald-admin
+sentinel auth-pass ci {PASSWORDS["admin"]}
+"""
+ADMIN = ("--masteruser", "heald-admin", "--masterauth", PASSWORDS["admin"])
+"""What a replica needs to follow a master that has heald's accounts; the master, too: it will be a replica."""
+
 REPLICATED = ("--repl-diskless-sync-delay", "0", "--min-replicas-to-write", "1")
 """A master that has lost its replica takes no writes: else they would be lost with it in a failover."""
 
 
 class Watched:
-    """A master, its replica, and a Sentinel that knows both."""
+    """A master, its replica, and a Sentinel that knows both.
 
-    def __init__(self, master: Server, replica: Server, folder: Path) -> None:
-        self.master, self.replica = master, replica
+    Args:
+        guarded: the servers have heald's accounts.
+    """
+
+    def __init__(self, master: Server, replica: Server, folder: Path, *, guarded: bool = False) -> None:
+        self.master, self.replica, self.guarded = master, replica, guarded
         self.port = free_port()
         file = folder / "sentinel.conf"
-        file.write_text(CONFIGURATION.format(port=self.port, folder=folder, master=master.port))
+        configuration = CONFIGURATION.format(port=self.port, folder=folder, master=master.port)
+        file.write_text(configuration + (AUTHORIZED if guarded else ""))
         with (folder / "sentinel.log").open("ab") as log:
             self.process = subprocess.Popen([binary(master.kind), str(file), "--sentinel"], stdout=log, stderr=log)
         self.client = redis.Redis(port=self.port, retry=None)
 
     @property
     def settings(self) -> Sentinel:
-        return Sentinel(instances=(("127.0.0.1", self.port),), master_name="ci")
+        user, password = ("heald-worker", PASSWORDS["worker"]) if self.guarded else (None, None)
+        instances = (("127.0.0.1", self.port),)
+        return Sentinel(instances=instances, master_name="ci", username=user, password=password)
+
+    def administrator(self, server: Server) -> redis.Redis:
+        """Somebody who may do everything on one of the servers."""
+        if self.guarded:
+            return redis.Redis(port=server.port, username="heald-admin", password=PASSWORDS["admin"])
+        return redis.Redis(port=server.port)
 
     @property
     def configuration(self) -> str:
@@ -77,18 +98,22 @@ class Watched:
 
 
 @contextmanager
-def watched_servers(kind: str, folder: Path, *options: str) -> Iterator[Watched]:
-    """Start all three, and end them."""
+def watched_servers(kind: str, folder: Path, *options: str, guarded: bool = False) -> Iterator[Watched]:
+    """Start all three, and end them; the servers with heald's accounts, if that is wanted."""
     folders = [folder / name for name in ("master", "replica", "sentinel")]
     for each in folders:
         each.mkdir()
+    if guarded:
+        options += (*accounts(folder), *ADMIN)
     master = Server(kind, folders[0], *REPLICATED, *options)
     replica = Server(kind, folders[1], *REPLICATED, *options, "--replicaof", f"127.0.0.1 {master.port}")
     with master, replica:
-        with redis.Redis(port=replica.port) as client:
-            until(lambda: client.info("replication")["master_link_status"] == "up", "the replica follows")
-        both = Watched(master, replica, folders[2])
+        both = Watched(master, replica, folders[2], guarded=guarded)
         try:
+            with both.administrator(replica) as client:
+                until(lambda: client.info("replication")["master_link_status"] == "up", "the replica follows")
+            with both.administrator(master) as client:  # it counts once a second whom it may rely on
+                until(lambda: client.info("replication")["min_slaves_good_slaves"], "the master takes writes")
             until(both.ready, "Sentinel knows the replica")
             yield both
         finally:

