@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import redis
 from heald_producer.signals import FailureReport, FailureSignal
 from heald_producer.wire import encode_report
 from heald_worker import keys, queues
-from heald_worker.cli import main
+from heald_worker.cli import main, replay_checkup
+from support.guarded import Guarded, guarded_server
 from support.server import Server, free_port
 
 pytestmark = pytest.mark.server
@@ -98,6 +100,34 @@ def test_an_append_only_file_is_told_with_its_fsync(
         assert "everysec" in doctor(capsys, server.url)[1]["persistence"][0]["detail"]
     finally:
         conn.config_set("appendonly", "no")
+
+
+@pytest.fixture
+def guarded(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guarded]:
+    """A server with heald's accounts and an append-only file, which counts as one of the older ones."""
+    monkeypatch.setattr(replay_checkup, "FREE_REPLAY", {"Redis": (99,), "Valkey": (99,)})
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with guarded_server(server.kind, folder, "--appendonly", "yes") as running:
+        yield running
+
+
+def test_an_administrator_hears_whether_the_default_user_may_replay(
+    guarded: Guarded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [shipped] = doctor(capsys, guarded.url("admin"))[1]["accounts"]
+    assert shipped["level"] == "ok"
+    for less in ("-@all", "-@dangerous", "-flushall", "resetkeys"):
+        guarded.admin.execute_command("ACL SETUSER", "default", "reset", "~*", "+@all", less)
+        code, found = doctor(capsys, guarded.url("admin"))
+        assert (code, found["accounts"][0]["level"]) == (1, "bad"), less
+        assert "user default off resetpass ~* &* +@all" in found["accounts"][0]["advice"]
+
+
+def test_a_worker_hears_that_it_may_not_see_it(guarded: Guarded, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = doctor(capsys, guarded.url("worker"))
+    assert (code, found["accounts"][0]["level"]) == (0, "warn")
+    assert "which this account may not see" in found["accounts"][0]["detail"]
 
 
 def test_runs_and_batches_missing_from_the_agenda_are_found_and_mended(

@@ -19,6 +19,7 @@ from heald_worker.cli.checkup import (
 )
 from heald_worker.cli.describe import repair_words
 from heald_worker.cli.health import Thresholds, complaints
+from heald_worker.cli.replay_checkup import check_replay, needs_rights
 from heald_worker.cli.server_checkup import Backlog, check_persistence, check_server, check_work
 from heald_worker.cli.vitals import Vitals
 from heald_worker.config import Limits, Settings, load
@@ -70,6 +71,35 @@ def test_persistence_is_judged_by_what_a_crash_would_lose(
     info: dict[str, Any], fsync: str | None, level: Level
 ) -> None:
     assert check_persistence(info, fsync).level is level
+
+
+@pytest.mark.parametrize(
+    ("version", "needed"),
+    [
+        ({"redis_version": "7.0.15"}, True),
+        ({"redis_version": "8.4.1"}, True),
+        ({"redis_version": "8.6.0"}, False),
+        ({"redis_version": "7.2.4", "valkey_version": "8.0.1"}, True),
+        ({"redis_version": "7.2.4", "valkey_version": "9.1.1"}, True),
+        ({"redis_version": "7.2.4", "valkey_version": "9.1.2"}, False),
+        ({"redis_version": "7.2.4", "valkey_version": "10.0.0"}, False),
+    ],
+)
+def test_only_servers_that_are_not_known_to_replay_freely_need_the_default_users_rights(
+    version: dict[str, str], needed: bool
+) -> None:
+    assert needs_rights({"aof_enabled": 1} | version) is needed
+    assert needs_rights({"aof_enabled": 0} | version) is False
+
+
+@pytest.mark.parametrize(("everything", "level"), [(True, Level.OK), (None, Level.WARN), (False, Level.BAD)])
+def test_a_default_user_without_rights_is_bad_and_an_unseen_one_a_warning(
+    everything: bool | None, level: Level
+) -> None:
+    finding = check_replay({"redis_version": "7.0.15", "aof_enabled": 1}, everything)
+    assert finding.level is level
+    assert "Redis 7.0.15" in finding.detail
+    assert level is Level.OK or "user default off resetpass ~* &* +@all" in finding.advice
 
 
 def vitals(**changes: Any) -> Vitals:

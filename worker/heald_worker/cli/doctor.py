@@ -31,6 +31,7 @@ from heald_worker.cli.common import (
     server_name,
     url_option,
 )
+from heald_worker.cli.replay_checkup import check_replay, default_may_everything, needs_rights
 from heald_worker.cli.server_checkup import (
     appendfsync,
     check_parked,
@@ -103,6 +104,8 @@ def _about_server(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
     yield ok("server", f"reachable: {safe_url(server_name(settings))}")
     yield from check_server(info)
     yield check_persistence(info, appendfsync(client))
+    if needs_rights(info):
+        yield check_replay(info, default_may_everything(client))
 
 
 def _show(finding: Finding, output: Output) -> None:

@@ -16,7 +16,7 @@ from heald_worker.cli.vitals import Vitals
 from heald_worker.config import Limits
 from heald_worker.queues import QUEUES, queue_key
 
-OLDEST_REDIS, OLDEST_VALKEY = (7, 0), (8, 0)
+OLDEST = {"Redis": (7, 0), "Valkey": (8, 0)}
 LATE = 60.0
 """Seconds beyond which an overdue agenda means that nobody works."""
 PAGE = 1000
@@ -25,11 +25,9 @@ SHOWN = 5
 
 def check_server(info: Mapping[str, Any]) -> Iterator[Finding]:
     """Version, role, eviction and memory, from the server's own INFO. Pure."""
-    valkey = info.get("valkey_version")
-    name, version, oldest = (
-        ("Valkey", str(valkey), OLDEST_VALKEY) if valkey else ("Redis", str(info.get("redis_version")), OLDEST_REDIS)
-    )
-    if _numbers(version) < oldest:
+    name, version = version_of(info)
+    oldest = OLDEST[name]
+    if numbers_of(version) < oldest:
         wanted = ".".join(map(str, oldest))
         yield bad("server", f"{name} {version} is too old", f"use {name} {wanted} or newer")
     else:
@@ -44,8 +42,16 @@ def check_server(info: Mapping[str, Any]) -> Iterator[Finding]:
         yield warn("memory", f"{used / most:.0%} of maxmemory is used", "raise maxmemory before writes are refused")
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+def version_of(info: Mapping[str, Any]) -> tuple[str, str]:
+    """Which server this is, `Redis` or `Valkey`, and its version. Pure."""
+    if valkey := info.get("valkey_version"):
+        return "Valkey", str(valkey)  # its redis_version is that of the Redis it is compatible with
+    return "Redis", str(info.get("redis_version"))
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    """A version as numbers that compare, at most three. Pure."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 def _eviction(info: Mapping[str, Any]) -> Finding:
