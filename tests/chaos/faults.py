@@ -21,6 +21,7 @@ from heald_worker.artifacts import write_recovery_artifact
 from heald_worker.core.recovery import log_of
 from heald_worker.states import decode_run
 from support.cutting import CuttingProxy
+from support.guarded import url_of
 from support.verbs import children_of, environment, heald
 
 if TYPE_CHECKING:
@@ -161,8 +162,9 @@ class LostSecond(Fault):
     overlap = NOTICED
 
     def begin(self, storm: Storm) -> None:
+        storm.conn.config_set("appendfsync", "always")  # Redis 7.0 has no WAITAOF
         storm.push(len(storm.waiting))
-        storm.conn.execute_command("WAITAOF", 1, 0, 5000)
+        storm.conn.config_set("appendfsync", "everysec")
 
     def strike(self, storm: Storm) -> None:
         kept = storm.server.log_size()
@@ -246,7 +248,7 @@ class Cut(Fault):
     def set_up(self, storm: Storm) -> None:
         self.proxy = CuttingProxy(storm.server.port, storm.seed)
         self.proxy.__enter__()
-        storm.worker_url = self.proxy.url
+        storm.worker_url = url_of("worker", self.proxy.port)
 
     def strike(self, storm: Storm) -> None:
         self.proxy.share = self.share

@@ -24,6 +24,7 @@ from chaos.books import Books, Wrong
 from chaos.cast import NOTICE, Part, cast, command, configuration
 from heald_producer.connection import connect
 from heald_worker import keys, queues
+from support.guarded import ADMIN, accounts, url_of
 from support.sentinel import Watched, watched_servers
 from support.server import Server
 from support.verbs import children_of, environment
@@ -282,12 +283,13 @@ def play(
 
 @contextlib.contextmanager
 def one_server(folder: Path, faults: Sequence[Fault]) -> Iterator[Ground]:
-    """One server with an append-only file."""
+    """One server with heald's accounts and an append-only file; the storm itself is the administrator."""
     data = folder / "server"
     data.mkdir()
     fsync = "everysec" if any(fault.lossy for fault in faults) else "always"
-    with Server("valkey", data, "--appendonly", "yes", "--appendfsync", fsync, tied=True) as server:
-        yield Ground(server.url, _client(server.url), server, None)
+    options = (*accounts(data), "--appendonly", "yes", "--appendfsync", fsync)
+    with Server("valkey", data, *options, tied=True, account=ADMIN) as server:
+        yield Ground(url_of("worker", server.port), _client(url_of("admin", server.port)), server, None)
 
 
 @contextlib.contextmanager

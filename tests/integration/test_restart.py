@@ -21,7 +21,7 @@ from heald_worker.queues import SafeJob
 from heald_worker.repairing import carry_out, claim
 from support.contents import contents
 from support.guarded import Guarded, guarded_server
-from support.sentinel import ADMIN
+from support.sentinel import FOLLOWING
 from support.server import kinds
 from support.service import House, report, settings
 from support.wait import until
@@ -162,7 +162,6 @@ def test_a_restart_loses_nothing_and_repeats_no_repair(
 
         server.stop() if ending == "stop" else server.kill()
         server.start()
-        until(lambda: loaded(guarded.admin), "the server has read its files")
 
         assert contents(guarded.admin) == before
         assert "CRITICAL" not in (server.folder / "server.log").read_text()
@@ -179,7 +178,7 @@ def test_a_replica_that_was_promoted_starts_again_and_knows_what_its_master_knew
         folder.mkdir()
     with (
         guarded_server(kind, folders[0], *LOG, *AT_ONCE) as master,
-        guarded_server(kind, folders[1], *LOG, *ADMIN) as replica,
+        guarded_server(kind, folders[1], *LOG, *FOLLOWING) as replica,
         connect(master.url("worker")) as client,
     ):
         work = Work(client, tmp_path)
@@ -194,7 +193,6 @@ def test_a_replica_that_was_promoted_starts_again_and_knows_what_its_master_knew
 
         replica.server.kill()
         replica.server.start()
-        until(lambda: loaded(replica.admin), "the server has read its files")
         assert contents(replica.admin) == before
         work.house.close()
 
@@ -213,13 +211,5 @@ def test_what_a_server_forgot_for_want_of_rights_comes_back_with_them(kind: str,
             users.write_text(accounts)
             guarded.server.stop()
             guarded.server.start()
-            until(lambda: loaded(guarded.admin), "the server has read its files")
         assert contents(guarded.admin) == before
         work.house.close()
-
-
-def loaded(admin: redis.Redis) -> bool:
-    try:
-        return admin.info("persistence")["loading"] == 0
-    except redis.ConnectionError:
-        return False

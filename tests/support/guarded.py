@@ -13,6 +13,7 @@ from support.server import Server
 
 USERS = (Path(__file__).parents[2] / "deploy" / "users.acl").read_text("utf-8")
 PASSWORDS = {"admin": "admin-pw", "producer": "producer-pw", "worker": "worker-pw"}
+ADMIN = ("heald-admin", PASSWORDS["admin"])
 
 
 class Guarded:
@@ -23,7 +24,7 @@ class Guarded:
         self.admin = connect(self.url("admin"))
 
     def url(self, account: str) -> str:
-        return f"redis://heald-{account}:{PASSWORDS[account]}@127.0.0.1:{self.server.port}/0"
+        return url_of(account, self.server.port)
 
     def refusals(self) -> set[tuple[str, str]]:
         """Who was refused what since the log was reset."""
@@ -34,6 +35,11 @@ class Guarded:
         """No keys, and nobody refused yet."""
         self.admin.flushall()
         self.admin.acl_log_reset()
+
+
+def url_of(account: str, port: int) -> str:
+    """How somebody with this account reaches the server on this port."""
+    return f"redis://heald-{account}:{PASSWORDS[account]}@127.0.0.1:{port}/0"
 
 
 def accounts(folder: Path) -> tuple[str, ...]:
@@ -48,7 +54,7 @@ def accounts(folder: Path) -> tuple[str, ...]:
 @contextmanager
 def guarded_server(kind: str, folder: Path, *options: str) -> Iterator[Guarded]:
     """Start a server of this kind with all three accounts."""
-    with Server(kind, folder, *accounts(folder), *options) as own:
+    with Server(kind, folder, *accounts(folder), *options, account=ADMIN) as own:
         guarded = Guarded(own)
         yield guarded
         guarded.admin.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import redis
 
 from heald_producer.connection import Sentinel
-from support.guarded import PASSWORDS, accounts
+from support.guarded import ADMIN, PASSWORDS, accounts
 from support.server import Server, binary, free_port
 from support.wait import until
 
@@ -24,10 +24,10 @@ sentinel failover-timeout ci 10000
 """
 
 AUTHORIZED = f"""
-sentinel auth-user ci heald-admin
-sentinel auth-pass ci {PASSWORDS["admin"]}
+sentinel auth-user ci {ADMIN[0]}
+sentinel auth-pass ci {ADMIN[1]}
 """
-ADMIN = ("--masteruser", "heald-admin", "--masterauth", PASSWORDS["admin"])
+FOLLOWING = ("--masteruser", ADMIN[0], "--masterauth", ADMIN[1])
 """What a replica needs to follow a master that has heald's accounts; the master, too: it will be a replica."""
 
 REPLICATED = ("--repl-diskless-sync-delay", "0", "--min-replicas-to-write", "1")
@@ -60,7 +60,7 @@ class Watched:
     def administrator(self, server: Server) -> redis.Redis:
         """Somebody who may do everything on one of the servers."""
         if self.guarded:
-            return redis.Redis(port=server.port, username="heald-admin", password=PASSWORDS["admin"])
+            return redis.Redis(port=server.port, username=ADMIN[0], password=ADMIN[1])
         return redis.Redis(port=server.port)
 
     @property
@@ -104,9 +104,11 @@ def watched_servers(kind: str, folder: Path, *options: str, guarded: bool = Fals
     for each in folders:
         each.mkdir()
     if guarded:
-        options += (*accounts(folder), *ADMIN)
-    master = Server(kind, folders[0], *REPLICATED, *options)
-    replica = Server(kind, folders[1], *REPLICATED, *options, "--replicaof", f"127.0.0.1 {master.port}")
+        options += (*accounts(folder), *FOLLOWING)
+    account = ADMIN if guarded else None
+    master = Server(kind, folders[0], *REPLICATED, *options, account=account)
+    follow = ("--replicaof", f"127.0.0.1 {master.port}")
+    replica = Server(kind, folders[1], *REPLICATED, *options, *follow, account=account)
     with master, replica:
         both = Watched(master, replica, folders[2], guarded=guarded)
         try:

@@ -24,13 +24,13 @@ def free_port() -> int:
         return port
 
 
-NAMED = "HEALD_TEST_SERVER"
-"""A variable with the path of a server program: the whole suite uses that one, and no other."""
+NAMED = os.environ.get("HEALD_TEST_SERVER", "")
+"""The server that the whole suite uses instead of those it finds; read once, as tests change the environment."""
 
 
 def kinds() -> list[str]:
     """The servers that this machine has; only the named one, if there is one."""
-    if os.environ.get(NAMED):
+    if NAMED:
         return ["named"]
     return ["valkey", *(["redis"] if shutil.which("redis-server") else [])]
 
@@ -41,10 +41,10 @@ def binary(kind: str) -> str:
     Raises:
         RuntimeError: it is not there.
     """
-    if named := os.environ.get(NAMED):
-        path = shutil.which(named)
+    if NAMED:
+        path = shutil.which(NAMED)
         if path is None:
-            raise RuntimeError(f"{NAMED} is {named}, which is no program")
+            raise RuntimeError(f"HEALD_TEST_SERVER is {NAMED}, which is no program")
         return path
     if kind == "redis":
         path = shutil.which("redis-server")
@@ -61,10 +61,14 @@ class Server:
 
     Args:
         tied: it dies with the thread that started it (Linux).
+        account: name and password of somebody whom it answers, when it has accounts.
     """
 
-    def __init__(self, kind: str, folder: Path, *options: str, tied: bool = False) -> None:
+    def __init__(
+        self, kind: str, folder: Path, *options: str, tied: bool = False, account: tuple[str, str] | None = None
+    ) -> None:
         self.kind, self.folder, self.options, self.tied = kind, folder, options, tied
+        self.account = account or (None, None)
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -78,7 +82,8 @@ class Server:
         with (self.folder / "server.log").open("ab") as log:
             last_will = tie_to_parent if self.tied else None
             self.process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, preexec_fn=last_will)
-        client = redis.Redis.from_url(self.url, retry=None)
+        user, password = self.account
+        client = redis.Redis.from_url(self.url, username=user, password=password, retry=None)
         until(lambda: _answers(client), f"{self.kind} on port {self.port} answers")
         client.close()
         return self
@@ -129,8 +134,6 @@ class Server:
 def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
-    except redis.AuthenticationError:  # a ConnectionError to redis-py, yet the server is up
-        return True
     except redis.ConnectionError:
         return False
     except redis.ResponseError:
