@@ -11,9 +11,10 @@ import redis
 
 from heald_worker import keys, views
 from heald_worker.core.recovery import Ending
-from heald_worker.playbook import CommandNotice, RecordRepair
+from heald_worker.playbook import CommandNotice, CommandRepair, RecordRepair
 from heald_worker.streams import RecoveryEntry
 from support.calls import Caller
+from support.entries import add_event
 from support.server import Server
 from support.service import House, report, settings
 
@@ -163,6 +164,90 @@ def test_events_that_were_trimmed_are_made_up_for_by_the_log(
     assert "4 events of this run were trimmed" in text
     assert "decided  attempt 1, test failure: patch_forward" in text
     assert heald("show", "run-1", "--json").records[0]["trimmed_events"] == 4
+
+
+LINE = f"{'npm info attempt ' * 40}getaddrinfo EAI_AGAIN registry.npmjs.org {'and so on ' * 40}until here"
+"""What decided stands in the middle of it; an event keeps 200 characters."""
+
+
+def test_the_line_that_decided_is_quoted_whole_below_each_decision(heald: Caller, house: MakeHouse) -> None:
+    it = house(RecordRepair(succeed_from=2), taxonomy="heald")
+    it.push(report("run-1", message=f"2026-01-02T03:04:05.678Z first\n\x1b[31m   {LINE}\x1b[0m\nlast"))
+    it.settle()
+    lines = heald("show", "run-1").lines
+    assert [line for line in lines if line.endswith(f"  line 2: {LINE}")] == [
+        line for line in lines if "  line 2: " in line
+    ]
+    decided = [each for each in heald("show", "run-1", "--json").records[0]["timeline"] if each["kind"] == "decided"]
+    assert [each["evidence_line"] for each in decided] == [LINE, LINE]
+    assert max(len(each["facts"]["evidence"]["text"]) for each in decided) <= 200
+
+
+def test_an_open_run_quotes_its_line_too(heald: Caller, house: MakeHouse) -> None:
+    it = house(CommandRepair(("true",)), taxonomy="heald")
+    it.push(report("run-1", message=LINE))
+    it.control.turn()
+    it.control.turn()
+    assert f"  line 1: {LINE}\n" in heald("show", "run-1").out
+
+
+def test_a_line_that_no_message_has_any_more_is_quoted_as_far_as_it_was_kept(
+    heald: Caller, house: MakeHouse, conn: redis.Redis
+) -> None:
+    opened(house(), report("run-1", message="short"))
+    evidence = {"line": 3, "start": 0, "end": 4, "text": "what \x1b[31mwas kept"}
+    forge_event(conn, "run-1", attempt=2, evidence=evidence)
+    forge_event(conn, "run-1", attempt=3, evidence={"line": "x"})
+    forge_event(conn, "run-1", attempt=4, evidence=[ESC])
+    text = heald("show", "run-1").out
+    assert "  line 3: what \\x1b[31mwas kept (as far as it was kept)\n" in text
+    assert ESC not in text
+
+
+def test_a_secret_in_the_whole_line_is_masked(heald: Caller, house: MakeHouse) -> None:
+    it = house(taxonomy="heald")
+    secret = f"ghp_{'a1B2' * 9}"
+    it.push(report("run-1", message=f"{LINE} {secret}"))
+    it.settle()
+    [line] = [line for line in heald("show", "run-1").lines if "line 1: " in line]
+    assert "until here" in line
+    assert secret not in line
+
+
+ESC = "\x1b"
+
+
+def forge_event(conn: redis.Redis, run_id: str, **facts: object) -> None:
+    ids = conn.hget(keys.run(run_id), "e").decode()
+    added = add_event(conn, run_id, "decided", **{"class": "test", "action": "retry", "rationale": "r"}, **facts)
+    conn.hset(keys.run(run_id), "e", f"{ids} {added}")
+
+
+def test_in_full_everything_is_shown(heald: Caller, house: MakeHouse) -> None:
+    it = house(taxonomy="heald")
+    message = "\n".join(f"message line {number}" for number in range(300))
+    it.push(report("run-1", message=f"{message}\nAssertionError: 1 != 2", context={"provider": "gitlab", "fork": True}))
+    it.settle()
+    assert "message line 0\n" not in heald("show", "run-1").out
+    text = heald("show", "run-1", "--full").out
+    assert all(f"  message line {number}\n" in text for number in range(300))
+    [record] = heald("show", "run-1", "--json").records
+    for event in record["timeline"]:
+        assert all(f"  {name}: " in text for name in event["facts"])
+    for fact in ("context.provider: gitlab", "context.fork: true", "taxonomy.name: heald", "generation: 0"):
+        assert f"  {fact}\n" in text
+    assert f"  taxonomy.digest: {record['taxonomy']['digest']}\n" in text
+
+
+def test_in_full_an_open_run_and_one_that_cannot_be_read_are_shown_too(
+    heald: Caller, house: MakeHouse, conn: redis.Redis
+) -> None:
+    opened(house(), report("run-1", message="\n".join(f"line {number}" for number in range(50))))
+    text = heald("show", "run-1", "--full").out
+    assert "  recovery.phase: deciding\n" in text
+    assert "  line 0\n" in text
+    forge_state(conn, "run-1")
+    assert "  version: 1\n" in heald("show", "run-1", "--full").out
 
 
 @pytest.mark.parametrize("verb", ["show", "memory"])

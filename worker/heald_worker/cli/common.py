@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +17,7 @@ import click
 if TYPE_CHECKING:
     import redis
     from rich.console import Console
+    from rich.text import Text
 
     from heald_worker.config import Settings
 
@@ -145,10 +147,37 @@ class Output:
         if self.as_json:
             print(_ndjson(facts), flush=True)
 
-    def print(self, *objects: object, style: str | None = None) -> None:
-        """Text or rich renderables for a person, none with `--json`; `clean` outside text first."""
-        if not self.as_json:
-            self.console.print(*objects, style=style)
+    @property
+    def width(self) -> int | None:
+        """Columns of a line: the terminal's, or those of COLUMNS, as under `watch`; None where lines stay whole."""
+        if not (sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()):
+            return None
+        from heald_worker.cli.fitting import NARROWEST
+
+        return max(NARROWEST, shutil.get_terminal_size().columns)
+
+    def print(self, text: Text | str = "", *, style: str | None = None) -> None:
+        """Text for a person, none with `--json`, folded to the terminal's width; `clean` outside text first."""
+        if self.as_json:
+            return
+        from rich.text import Text
+
+        from heald_worker.cli.fitting import folded
+
+        for line in folded(Text(text) if isinstance(text, str) else text, self.width):
+            self.console.print(line, style=style)
+
+    def beside(self, head: Text, text: Text | str, below: Text | None = None) -> None:
+        """Text for a person beside its head; what does not fit goes on in lines that begin with `below`, or blanks."""
+        if self.as_json:
+            return
+        from rich.text import Text
+
+        from heald_worker.cli.fitting import hung
+
+        body = Text(text) if isinstance(text, str) else text
+        for line in hung(head, body, below or Text(" " * head.cell_len), self.width):
+            self.console.print(line)
 
     def fields(self, rows: Iterable[tuple[str, str]]) -> None:
         """Labels and texts in two columns, for a person; an empty label goes on with the text above."""
@@ -157,7 +186,7 @@ class Output:
         lines = list(rows)
         width = max((len(label) for label, _ in lines), default=0)
         for label, text in lines:
-            self.print(Text.assemble((f"{label:<{width}}  ", "dim"), text))
+            self.beside(Text(f"{label:<{width}}  ", "dim"), text)
 
     def note(self, text: str) -> None:
         """One line on stderr: warnings and progress, in both modes."""

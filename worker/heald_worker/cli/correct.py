@@ -125,7 +125,7 @@ def _list(client: redis.Redis, output: Output) -> None:
         output.record(_record(known_by, each))
     if output.as_json:
         return
-    for line in columns(HEADINGS, [_row(known_by, each) for known_by, each in corrections]):
+    for line in columns(HEADINGS, [_row(known_by, each) for known_by, each in corrections], output.width):
         output.print(line)
     if not corrections:
         output.note("heald: nothing was corrected")

@@ -46,7 +46,7 @@ def list_letters(settings: Settings, output: Output, most: int) -> None:
         rows.append(_row(letter))
     if output.as_json:
         return
-    for line in columns(HEADINGS, rows):
+    for line in columns(HEADINGS, rows, output.width):
         output.print(line)
     total = client.xlen(keys.DEAD)
     if not rows:

@@ -6,6 +6,7 @@ from rich.cells import cell_len
 
 from heald_producer.signals import FailureSignal
 from heald_worker.cli.common import clean
+from heald_worker.cli.evidence import line_of
 from heald_worker.config import Settings
 from heald_worker.core.rules import Explanation
 from heald_worker.core.taxonomy import AIVCS, RULES, Diagnosis, Evidence, Taxonomy
@@ -15,6 +16,8 @@ Fields = list[tuple[str, str]]
 
 AROUND = 80
 """Characters of a long line that are shown on each side of what matched."""
+_LABELS = 14
+"""Columns that labels take on a terminal."""
 CLOSE = 5
 """Rules that came close, at most, as a person reads them; `--json` has them all."""
 
@@ -46,15 +49,19 @@ def headline(diagnosis: Diagnosis) -> str:
     return f"{diagnosis.failure_class} ({words})" if words else str(diagnosis.failure_class)
 
 
-def reasons(found: Explanation, signal: FailureSignal) -> Fields:
-    """Why the failure has its class, and which rules came close and why they are not the verdict."""
+def reasons(found: Explanation, signal: FailureSignal, width: int | None = None) -> Fields:
+    """Why the failure has its class, and which rules came close and why they are not the verdict.
+
+    Args:
+        width: columns of the terminal; the line that decided is shown in one of its lines, with what matched below.
+    """
     diagnosis = found.diagnosis
     fields = [("", clean(found.reason))]
     if diagnosis.rule:
         tool = f", written by {clean(diagnosis.tool)}" if diagnosis.tool else ""
         fields.append(("rule", f"{clean(diagnosis.rule)}, confidence {diagnosis.confidence:g}{tool}"))
     if diagnosis.evidence is not None:
-        fields += _marked(diagnosis.evidence, signal.message)
+        fields += _marked(diagnosis.evidence, signal.message, width)
     for number, rule in enumerate(found.close[:CLOSE]):
         verdict = f"{rule.failure_class}{f' ({rule.subclass})' if rule.subclass else ''}"
         fields.append(("" if number else "came close", f"{clean(rule.rule)}, {clean(verdict)}: {clean(rule.why)}"))
@@ -63,11 +70,12 @@ def reasons(found: Explanation, signal: FailureSignal) -> Fields:
     return fields
 
 
-def _marked(evidence: Evidence, message: str) -> Fields:
+def _marked(evidence: Evidence, message: str, width: int | None) -> Fields:
     """The line that decided, and below it what of it matched."""
-    lines = message.split("\n")
-    line = lines[evidence.line - 1] if evidence.line <= len(lines) else evidence.text
-    begin, end = max(0, evidence.start - AROUND), evidence.end + AROUND
+    line = line_of(message, evidence.line) or evidence.text
+    room = AROUND if width is None else (width - _LABELS - (evidence.end - evidence.start)) // 2 - len("...")
+    around = max(0, min(AROUND, room))
+    begin, end = max(0, evidence.start - around), evidence.end + around
     before = line[begin : evidence.start]
     head = f"...{clean(before)}" if begin else clean(before.lstrip())
     match = clean(line[evidence.start : evidence.end])

@@ -112,6 +112,7 @@ def _show(finding: Finding, output: Output) -> None:
     from rich.text import Text
 
     level = (f"{finding.level:<5} ", _STYLE[finding.level])
-    output.print(Text.assemble(level, f"{finding.check:<14} {clean(finding.detail)}"))
+    head = Text.assemble(level, f"{finding.check:<14} ")
+    output.beside(head, clean(finding.detail))
     if finding.advice:
-        output.print(Text.assemble(" " * 21, (clean(finding.advice), "dim")))
+        output.beside(Text(" " * head.cell_len), Text(clean(finding.advice), "dim"))

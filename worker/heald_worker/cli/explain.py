@@ -13,6 +13,7 @@ import click
 import msgspec
 import redis
 from msgspec.structs import replace
+from rich.text import Text
 
 from heald_producer.mask import Masker
 from heald_producer.signals import MAX_REPORT_BYTES, Context, FailureReport, FailureSignal
@@ -234,7 +235,7 @@ def _show(explanation: Explanation, signal: FailureSignal, output: Output) -> No
     output.fields(
         [
             ("failure", f"{_class_words(explanation)} in stage '{clean(explanation.stage)}'"),
-            *reasons(explanation.diagnosed, signal),
+            *reasons(explanation.diagnosed, signal, output.width),
             ("", f"taxonomy {taxonomy.name} {taxonomy.version}, fingerprint {explanation.fingerprint}"),
             *_known(explanation.known),
             ("policy", f"{clean(choice.name)}: {clean(choice.reason)}"),
@@ -248,8 +249,12 @@ def _show(explanation: Explanation, signal: FailureSignal, output: Output) -> No
     for attempts in explanation.attempts:
         many = attempts.last > attempts.first
         number = f"attempts {attempts.first}-{attempts.last}" if many else f"attempt {attempts.first}"
-        output.print(f"  {number:<14} {attempts.action:<14} {clean(attempts.repair or attempts.rationale)}")
-    output.print(f"  {'end':<14} {explanation.ending:<14} {clean(explanation.notice)}")
+        _show_step(number, attempts.action, attempts.repair or attempts.rationale, output)
+    _show_step("end", explanation.ending, explanation.notice, output)
+
+
+def _show_step(when: str, what: str, words: str, output: Output) -> None:
+    output.beside(Text(f"  {when:<14} {what:<14} "), clean(words))
 
 
 def _remedies(remedies: Remedies) -> Iterator[tuple[str, str]]:

@@ -45,7 +45,7 @@ def list_rules(settings: Settings, output: Output, own: bool) -> None:
         output.record(_record(rule))
     if output.as_json:
         return
-    for line in columns(HEADINGS, map(_row, listed)):
+    for line in columns(HEADINGS, map(_row, listed), output.width):
         output.print(line)
     if settings.taxonomy != OWN_TAXONOMY:
         output.note(f"heald: these rules are not used: taxonomy is {settings.taxonomy}")

@@ -60,7 +60,7 @@ def runs(settings: Settings, output: Output, states: tuple[str, ...], most: int)
             output.record({"run": record.pop("run"), "state": state, **record})
         else:
             rows.append(_ended_row(run) if isinstance(run, RecoveryEntry) else _open_row(run))
-    for line in columns(HEADINGS, rows):
+    for line in columns(HEADINGS, rows, output.width, title=HEADINGS.index("run")):
         output.print(line)
     if not rows and not output.as_json:
         waiting = _waiting_reports(client)
@@ -110,15 +110,16 @@ def _open_row(run: OpenRun) -> list[Text | str]:
 
 @click.command()
 @click.argument("run_id", metavar="RUN")
+@click.option("--full", is_flag=True, help="Whole messages, and every fact of the run and of its events.")
 @server_options
-def show(settings: Settings, output: Output, run_id: str) -> None:
+def show(settings: Settings, output: Output, run_id: str, full: bool) -> None:
     """Draw one run's timeline: what was reported, decided and repaired, and how it ended. Open runs too."""
     client = connect(settings)
     run = found_run(client, settings, run_id)
     timeline = views.timeline(client, run)
     output.record(story_record(run, timeline))
     if not output.as_json:
-        draw(run, timeline, settings, output)
+        draw(run, timeline, settings, output, full=full)
 
 
 @click.command()

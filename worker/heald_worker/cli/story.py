@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from heald_producer.signals import Context, FailureSignal
-from heald_worker.cli.accounts import (
-    ENDING_STYLES,
-    actions,
-    count,
-    event_record,
-    event_style,
-    event_words,
-    failure_class,
-    open_record,
-    recovery_record,
-)
+from heald_worker.cli.accounts import ENDING_STYLES, actions, count, failure_class, open_record, recovery_record
+from heald_worker.cli.branches import branch_records, draw_branches
 from heald_worker.cli.common import Output, clean
-from heald_worker.cli.times import id_micros, local_time, took
-from heald_worker.core.log import RecoveryDecision
+from heald_worker.cli.times import local_time, took
 from heald_worker.core.regression import RegressionCheck
 from heald_worker.states import UnreadableRun
-from heald_worker.streams import EventEntry, MalformedEntry, RecoveryEntry
+from heald_worker.streams import RecoveryEntry
 from heald_worker.views import OpenRun, Timeline
 
 if TYPE_CHECKING:
@@ -32,47 +23,78 @@ if TYPE_CHECKING:
 
 MESSAGE_LINES = 12
 """Lines of a failure's message that are shown: its last ones."""
+SHOWN_ABOVE = {
+    *("run", "events", "log.run_id", "log.decisions", "log.initial_failure.message", "log.final_failure.message"),
+    *("recovery.run_id", "recovery.decisions", "recovery.initial_failure.message", "recovery.failure.message"),
+}
+"""Facts of a run's record that the story tells anyway."""
 
 Fields = list[tuple[str, str]]
 
 
 def story_record(run: OpenRun | RecoveryEntry, timeline: Timeline) -> dict[str, object]:
     """A run's story for `--json`."""
-    record = recovery_record(run) if isinstance(run, RecoveryEntry) else open_record(run)
-    state = "ended" if isinstance(run, RecoveryEntry) else run.state
+    record = run_record(run)
     return {
         "run": record.pop("run"),
-        "state": state,
+        "state": "ended" if isinstance(run, RecoveryEntry) else run.state,
         **record,
-        "timeline": [
-            {"id": event.id, "malformed": event.problem} if isinstance(event, MalformedEntry) else event_record(event)
-            for event in timeline.events
-        ],
+        "timeline": branch_records(run, timeline.events),
         "trimmed_events": timeline.trimmed,
     }
 
 
-def draw(run: OpenRun | RecoveryEntry, timeline: Timeline, settings: Settings, output: Output) -> None:
-    """A run's story for a person."""
+def run_record(run: OpenRun | RecoveryEntry) -> dict[str, object]:
+    """What is known of a run but its events, for `--json`."""
+    return recovery_record(run) if isinstance(run, RecoveryEntry) else open_record(run)
+
+
+def draw(
+    run: OpenRun | RecoveryEntry, timeline: Timeline, settings: Settings, output: Output, *, full: bool = False
+) -> None:
+    """A run's story for a person; in full with whole messages and every fact."""
+    draw_head(run, output, full=full)
+    draw_branches(run, timeline, output, full=full)
+    draw_foot(run, settings, output, full=full)
+
+
+def draw_head(run: OpenRun | RecoveryEntry, output: Output, *, full: bool = False) -> None:
+    """What a run is about and how far it is."""
+    lines = None if full else MESSAGE_LINES
     if isinstance(run, RecoveryEntry):
-        output.print(_ended_head(run))
-        output.fields(_indented(_ended_fields(run)))
-        decisions = run.log.decisions
+        output.print(ended_head(run))
+        output.fields(_indented(_ended_fields(run, lines)))
     else:
         output.print(_open_head(run))
-        output.fields(_indented(_open_fields(run)))
-        decisions = () if isinstance(run.run, UnreadableRun) else run.run.recovery.decisions
+        output.fields(_indented(_open_fields(run, lines)))
     output.print()
-    width = max((len(event.kind) for event in timeline.events if isinstance(event, EventEntry)), default=0)
-    lines = [*_trimmed(timeline, decisions), *(_timeline_line(event, width) for event in timeline.events)]
-    for number, line in enumerate(lines, start=1):
-        output.print(Text.assemble(("  └─ " if number == len(lines) else "  ├─ ", "dim"), line))
+
+
+def draw_foot(run: OpenRun | RecoveryEntry, settings: Settings, output: Output, *, full: bool = False) -> None:
+    """Where an ended run's log is kept; in full all facts about it."""
     if isinstance(run, RecoveryEntry):
         output.print()
         output.fields(_indented(_record_fields(run, settings)))
+    if full:
+        output.print()
+        for name, value in _leaves(run_record(run)):
+            output.print(Text.assemble((f"  {name}: ", "dim"), value))
 
 
-def _ended_head(entry: RecoveryEntry) -> Text:
+def _leaves(record: Mapping[str, object], path: str = "") -> Iterator[tuple[str, str]]:
+    """Each fact by its path: `context.repository`. Messages and decisions stand above."""
+    for name, value in record.items():
+        whole = f"{path}{name}"
+        if whole in SHOWN_ABOVE:
+            continue
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{whole}.")
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            yield clean(whole), clean(shown)
+
+
+def ended_head(entry: RecoveryEntry) -> Text:
     log = entry.log
     summary = f"{count(log.attempts_used, 'attempt')} ({actions(log.decisions)}), {took(entry.seconds)}"
     return Text.assemble(
@@ -88,27 +110,27 @@ def _open_head(run: OpenRun) -> Text:
     return Text.assemble((clean(run.run_id), "bold"), "  ", (state, "bold red" if run.parked is not None else "bold"))
 
 
-def _ended_fields(entry: RecoveryEntry) -> Fields:
+def _ended_fields(entry: RecoveryEntry, lines: int | None) -> Fields:
     facts, log = entry.facts, entry.log
-    fields = _failure("failure", log.initial_failure, failure_class(log.decisions))
+    fields = _failure("failure", log.initial_failure, lines, failure_class(log.decisions))
     if log.final_failure is not None and log.final_failure != log.initial_failure:
-        fields += _failure("left with", log.final_failure)
+        fields += _failure("left with", log.final_failure, lines)
     fields += _context(facts.context)
     fields += _policy(facts.policy_name, facts.policy_reason, facts.requested_policy)
     fields += _history(facts.regression, facts.generation, facts.dry_run, facts.flaky)
     return [*fields, ("accepted", local_time(facts.accepted_at))]
 
 
-def _open_fields(run: OpenRun) -> Fields:
+def _open_fields(run: OpenRun, lines: int | None) -> Fields:
     fields: Fields = [] if run.parked is None else [("parked", clean(run.parked))]
     if run.due is not None:
         fields.append(("next look", local_time(round(run.due * 1000))))
     if isinstance(run.run, UnreadableRun):
         return [*fields, ("problem", clean(run.run.problem))]
     held, recovery = run.run, run.run.recovery
-    fields += _failure("failure", recovery.initial_failure, failure_class(recovery.decisions))
+    fields += _failure("failure", recovery.initial_failure, lines, failure_class(recovery.decisions))
     if recovery.failure is not None:
-        fields += _failure("now", recovery.failure)
+        fields += _failure("now", recovery.failure, lines)
     fields += _context(held.context)
     fields += _policy(held.policy_name, held.policy_reason, held.requested_policy)
     fields += _history(held.regression, held.generation, held.dry_run, held.flaky)
@@ -117,13 +139,13 @@ def _open_fields(run: OpenRun) -> Fields:
     return [*fields, ("accepted", local_time(held.accepted_at))]
 
 
-def _failure(label: str, signal: FailureSignal, failure_class: str = "-") -> Fields:
-    """What broke; of a long message its end, where most tools say why."""
+def _failure(label: str, signal: FailureSignal, most: int | None, failure_class: str = "-") -> Fields:
+    """What broke; of a long message at most so many lines of its end, where most tools say why."""
     head = f"stage {clean(signal.stage)}" + (f", {failure_class} failure" if failure_class != "-" else "")
     head += f", exit code {signal.exit_code}" if signal.exit_code is not None else ""
     head += ", perhaps flaky" if signal.flaky_hint else ""
     lines = clean(signal.message, multiline=True).replace("\t", "    ").splitlines()
-    hidden = len(lines) - MESSAGE_LINES
+    hidden = 0 if most is None else len(lines) - most
     shown = [f"... {count(hidden, 'line')} more", *lines[hidden:]] if hidden > 0 else lines
     return [(label, head), *(("", f"  {line}") for line in shown)]
 
@@ -158,20 +180,3 @@ def _record_fields(entry: RecoveryEntry, settings: Settings) -> Fields:
 
 def _indented(fields: Fields) -> Fields:
     return [(f"  {label}", text) for label, text in fields]
-
-
-def _trimmed(timeline: Timeline, decisions: tuple[RecoveryDecision, ...]) -> Iterator[Text]:
-    """What the run itself still knows of the time whose events are gone."""
-    if not timeline.trimmed:
-        return
-    yield Text(f"{count(timeline.trimmed, 'event')} of this run were trimmed; what was decided:", "dim")
-    for decision in decisions:
-        words = f"attempt {decision.attempt}, {decision.failure_class} failure: {decision.action}"
-        yield Text.assemble(("decided", "cyan"), f"  {words} ({clean(decision.rationale)})")
-
-
-def _timeline_line(event: EventEntry | MalformedEntry, width: int) -> Text:
-    at = (local_time(id_micros(event.id)), "dim")
-    if isinstance(event, MalformedEntry):
-        return Text.assemble(at, "  ", (f"cannot be read: {clean(event.problem)}", "red"))
-    return Text.assemble(at, "  ", (f"{clean(event.kind):<{width}}", event_style(event)), "  ", event_words(event))
