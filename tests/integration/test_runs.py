@@ -14,7 +14,7 @@ from heald_worker.core.recovery import Ending
 from heald_worker.playbook import CommandNotice, CommandRepair, RecordRepair
 from heald_worker.streams import RecoveryEntry
 from support.calls import Caller
-from support.entries import add_event
+from support.entries import add_event, add_recovery
 from support.server import Server
 from support.service import House, report, settings
 
@@ -322,6 +322,103 @@ def test_runs_are_listed_by_state(heald: Caller, house: MakeHouse) -> None:
     assert [row.split()[1:3] for row in rows][:2] == [["stuck", "parked"], ["waits", "deciding"]]
 
 
+REF, TAG = "refs/heads/release/1", "refs/tags/v1"
+DECIDED_BY = {"patch_forward": ["build-1", "test-1"], "rollback": ["deploy-1"], "escalate": ["odd-1"]}
+
+
+@pytest.fixture
+def varied(heald: Caller, house: MakeHouse) -> Caller:
+    """Ended runs of two repositories, and one that is open, one that is parked."""
+    it = house()
+    it.push(
+        report("build-1", stage="build", context={"repository": "acme/app", "ref": REF}),
+        report("test-1", stage="test", context={"repository": "acme/app", "ref": TAG}),
+        report("deploy-1", stage="runtime", context={"repository": "acme/web", "ref": "main"}),
+        report("odd-1", stage="?", message="?"),
+    )
+    it.settle()
+    opened(it, report("open-1", context={"repository": "acme/app", "ref": REF}), report("parked-1"))
+    park(it, "parked-1", "why")
+    return heald
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("--repository acme/app", ["build-1", "open-1", "test-1"]),
+        ("--repository acme/*", ["build-1", "deploy-1", "open-1", "test-1"]),
+        ("--repository ACME/app", []),
+        (f"--ref {REF}", ["build-1", "open-1"]),
+        ("--ref release/*", ["build-1", "open-1"]),
+        ("--ref v1", ["test-1"]),
+        ("--ref main", ["deploy-1"]),
+        ("--state escalated", ["odd-1"]),
+        ("--state recovered --state deciding", ["build-1", "deploy-1", "open-1", "test-1"]),
+        ("--state parked", ["parked-1"]),
+        ("--open --state escalated", ["odd-1", "open-1"]),
+        ("--state waiting", []),
+        ("--class test", ["test-1"]),
+        ("--class test --class build", ["build-1", "test-1"]),
+        *((f"--action {action}", runs) for action, runs in DECIDED_BY.items()),
+        ("--repository acme/app --state recovered --class build --action patch_forward --since 1h", ["build-1"]),
+        ("--repository acme/app --class runtime", []),
+        (
+            "--since 2020-01-02 --until 2100-01-02T03:04:05Z",
+            ["build-1", "deploy-1", "odd-1", "open-1", "parked-1", "test-1"],
+        ),
+        ("--until 1h", []),
+        ("--until 2020-01-02T03:04:05Z", []),
+        ("--since 2020-01-02T03:04:05Z", ["build-1", "deploy-1", "odd-1", "open-1", "parked-1", "test-1"]),
+    ],
+)
+def test_options_narrow_the_list_together(varied: Caller, options: str, expected: list[str]) -> None:
+    assert sorted(record["run"] for record in varied("runs", *options.split(), "--json").records) == expected
+    shown = [line.split()[1] for line in varied("runs", *options.split()).lines[1:]]
+    assert sorted(shown) == expected
+
+
+def test_the_time_of_an_ended_run_is_that_of_its_entry(varied: Caller, conn: redis.Redis) -> None:
+    ids = [entry.decode() for entry, _ in conn.xrange(keys.RECOVERIES)]
+    after = varied("runs", "--ended", "--since", ids[1], "--json").records
+    assert [record["id"] for record in after] == ids[:1:-1]
+    between = varied("runs", "--ended", "--since", ids[0], "--until", ids[3], "--json").records
+    assert [record["id"] for record in between] == ids[2:0:-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--state done", "escalated"),
+        ("--class compile", "integration"),
+        ("--action revert", "patch_forward"),
+        ("--since yesterday", "15m"),
+        ("--until soon", "--until"),
+        ("--since 1h --until 2h", "--since 1h and --until 2h"),
+    ],
+)
+def test_a_value_that_can_not_be_is_refused_with_what_is_allowed(heald: Caller, options: str, said: str) -> None:
+    answer = heald("runs", *options.split())
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
+def test_a_search_looks_at_so_many_runs_and_says_where_to_go_on(
+    heald: Caller, conn: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("selection", "runs"):
+        monkeypatch.setattr(f"heald_worker.cli.{module}.MOST_SEEN", 150)
+    for number in range(200):
+        add_recovery(conn, f"run-{number}", context={"repository": "rare" if number < 10 else "often"})
+    answer = heald("runs", "--repository", "rare", "--json")
+    assert answer.records == []
+    assert "only the first 150 ended runs were looked at" in answer.err
+    further = answer.err.split("--until ")[1].split()[0]
+    answer = heald("runs", "--repository", "rare", "--until", further, "--json")
+    assert [record["run"] for record in answer.records] == [f"run-{number}" for number in reversed(range(10))]
+    assert answer.err == ""
+    assert len(heald("runs", "--repository", "often", "-n", "3", "--json").records) == 3
+
+
 def test_lists_are_read_in_pages(house: MakeHouse, conn: redis.Redis) -> None:
     it = house()
     it.push(*(report(f"run-{number}") for number in range(250)))
@@ -331,14 +428,13 @@ def test_lists_are_read_in_pages(house: MakeHouse, conn: redis.Redis) -> None:
     assert len(newest) == 120
     assert newest == sorted(newest, reverse=True)
     opened(it, *(report(f"open-{number}") for number in range(250)))
-    assert len({run.run_id for run in views.open_runs(conn, 1000)}) == 250
-    assert len(views.open_runs(conn, 7)) == 7
+    assert len({run.run_id for run in views.open_runs(conn)}) == 250
 
 
 def test_batches_on_the_agenda_are_no_runs(house: MakeHouse, conn: redis.Redis) -> None:
     opened(house(), report("run-1"))
     conn.zadd(keys.AGENDA, {f"{keys.INTAKE_MEMBER}abc": 1, "vanished": 2})
-    assert [run.run_id for run in views.open_runs(conn, 10)] == ["run-1"]
+    assert [run.run_id for run in views.open_runs(conn)] == ["run-1"]
 
 
 def test_a_parked_name_without_a_run_is_still_listed(heald: Caller, conn: redis.Redis) -> None:

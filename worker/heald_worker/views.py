@@ -91,22 +91,23 @@ def _ended_run(client: redis.Redis, run_id: str, stone: bytes) -> RecoveryEntry 
     return RECOVERIES.entry(rows[0]) if rows else Forgotten(run_id, entry_id)
 
 
-def open_runs(client: redis.Redis, most: int) -> list[OpenRun]:
-    """At most so many runs that are under way, those that the agenda looks at next first."""
-    return list(islice(_existing(client, _on_agenda(client)), most))
+def open_runs(client: redis.Redis) -> Iterator[OpenRun]:
+    """The runs that are under way, those that the agenda looks at next first."""
+    return _existing(client, _on_agenda(client))
 
 
-def parked_runs(client: redis.Redis, most: int) -> list[OpenRun]:
-    """At most so many runs that cannot be advanced."""
-    members = (member.decode() for member, _ in client.hscan_iter(keys.PARKED, count=PAGE))
-    return list(islice(_existing(client, members), most))
+def parked_runs(client: redis.Redis) -> Iterator[OpenRun]:
+    """The runs that cannot be advanced."""
+    return _existing(client, (member.decode() for member, _ in client.hscan_iter(keys.PARKED, count=PAGE)))
 
 
-def ended_runs(client: redis.Redis, most: int) -> Iterator[RecoveryEntry | MalformedEntry]:
-    """At most so many runs that have ended, the newest first."""
-    before = "+"
+def ended_runs(
+    client: redis.Redis, most: int, *, since: str | None = None, before: str | None = None
+) -> Iterator[RecoveryEntry | MalformedEntry]:
+    """At most so many runs that have ended, the newest first, with entries after `since` and before `before`."""
+    before = "+" if before is None else f"({before}"
     while most > 0:
-        rows: Any = client.xrevrange(keys.RECOVERIES, before, "-", min(most, PAGE))
+        rows: Any = client.xrevrange(keys.RECOVERIES, before, "-" if since is None else f"({since}", min(most, PAGE))
         if not rows:
             return
         yield from map(RECOVERIES.entry, rows)

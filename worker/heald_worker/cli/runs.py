@@ -12,14 +12,17 @@ from rich.text import Text
 
 from heald_producer.signals import check_run_id
 from heald_worker import keys, views
-from heald_worker.cli.accounts import ENDING_STYLES, actions, count, failure_class, open_record, place, recovery_record
+from heald_worker.cli.accounts import ENDING_STYLES, count, failure_class, open_record, place, recovery_record
+from heald_worker.cli.accounts import actions as action_words
 from heald_worker.cli.columns import columns
 from heald_worker.cli.common import Output, Problem, clean, connect, server_options
 from heald_worker.cli.describe import span
+from heald_worker.cli.selection import ENDINGS, MOST_SEEN, PHASES, STATES, Listed, Selection, period, search
 from heald_worker.cli.story import draw, story_record
 from heald_worker.cli.times import id_micros, local_time, took
 from heald_worker.core.memory import recovery_log_to_memory_fields
-from heald_worker.core.taxonomy import Classifier
+from heald_worker.core.policy import RecoveryAction
+from heald_worker.core.taxonomy import Classifier, FailureClass
 from heald_worker.states import UnreadableRun
 from heald_worker.streams import MalformedEntry, RecoveryEntry
 from heald_worker.taxonomies import find_taxonomy
@@ -29,15 +32,44 @@ if TYPE_CHECKING:
     from heald_worker.config import Settings
 
 LISTED = 20
-STATES = ("parked", "open", "ended")
 HEADINGS = ("since", "run", "state", "class", "actions", "attempts", "took", "where")
-Listed = OpenRun | RecoveryEntry | MalformedEntry
 
 
 @click.command()
 @click.option("--open", "states", flag_value="open", multiple=True, help="Only runs that are under way.")
 @click.option("--ended", "states", flag_value="ended", multiple=True, help="Only runs that have ended.")
 @click.option("--parked", "states", flag_value="parked", multiple=True, help="Only runs that cannot be advanced.")
+@click.option(
+    "--state",
+    "finer",
+    type=click.Choice(STATES),
+    metavar="STATE",
+    multiple=True,
+    help=f"Only runs in this state: {', '.join(STATES)}.",
+)
+@click.option("--repository", metavar="GLOB", help="Only runs of this repository: acme/app, 'acme/*'.")
+@click.option("--ref", metavar="GLOB", help="Only runs of this branch or tag: main, 'release/*', refs/tags/v1.")
+@click.option(
+    "--class",
+    "classes",
+    type=click.Choice([each.value for each in FailureClass]),
+    multiple=True,
+    help="Only runs whose first failure has this class.",
+)
+@click.option(
+    "--action",
+    "actions",
+    type=click.Choice([each.value for each in RecoveryAction]),
+    multiple=True,
+    help="Only runs for which this was decided.",
+)
+@click.option(
+    "--since",
+    metavar="WHEN",
+    help="Only runs that ended (open ones: were accepted) within this time (90m, 2h, 3d), "
+    "or since then (2026-01-02T03:04:05Z, an entry's id).",
+)
+@click.option("--until", metavar="WHEN", help="Only runs before that; in the words of --since.")
 @click.option(
     "-n",
     "most",
@@ -48,10 +80,33 @@ Listed = OpenRun | RecoveryEntry | MalformedEntry
     help="Runs of each, at most.",
 )
 @server_options
-def runs(settings: Settings, output: Output, states: tuple[str, ...], most: int) -> None:
-    """List runs: parked ones, open ones (the next due first), ended ones (the newest first)."""
+def runs(
+    settings: Settings,
+    output: Output,
+    states: tuple[str, ...],
+    finer: tuple[str, ...],
+    classes: tuple[str, ...],
+    actions: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    most: int,
+    **globs: str | None,
+) -> None:
+    """List runs: parked ones, open ones (the next due first), ended ones (the newest first).
+
+    Options narrow the list together; of one that is repeated any may fit.
+    """
     rows, client = [], connect(settings)
-    for run in _listed(client, states or STATES, most):
+    after, before = period(client, since, until)
+    wanted = Selection(
+        states=frozenset(states + finer),
+        classes=frozenset(classes),
+        actions=frozenset(actions),
+        since=after,
+        before=before,
+        **globs,
+    )
+    for run in _listed(client, wanted, most, output):
         if isinstance(run, MalformedEntry):
             output.note(f"heald: {clean(str(run))}")
         elif output.as_json:
@@ -67,13 +122,20 @@ def runs(settings: Settings, output: Output, states: tuple[str, ...], most: int)
         output.note(f"heald: there are no such runs{waiting and '; '}{waiting}")
 
 
-def _listed(client: redis.Redis, states: tuple[str, ...], most: int) -> Iterator[Listed]:
-    if "parked" in states:
-        yield from views.parked_runs(client, most)
-    if "open" in states:
-        yield from views.open_runs(client, most)
-    if "ended" in states:
-        yield from views.ended_runs(client, most)
+def _listed(client: redis.Redis, wanted: Selection, most: int, output: Output) -> Iterator[Listed]:
+    def stopped(last: Listed) -> None:
+        kind = "open runs" if isinstance(last, OpenRun) else "ended runs"
+        further = "" if isinstance(last, OpenRun) else f"; --until {last.id} goes on from there"
+        output.note(f"heald: only the first {MOST_SEEN:,} {kind} were looked at{further}")
+
+    if wanted.wants("parked"):
+        yield from search(views.parked_runs(client), wanted, most, stopped)
+    if wanted.wants("open", *PHASES):
+        yield from search(views.open_runs(client), wanted, most, stopped)
+    if wanted.wants("ended", *ENDINGS):
+        read = MOST_SEEN if wanted.narrows else most
+        ended = views.ended_runs(client, read, since=wanted.since, before=wanted.before)
+        yield from search(ended, wanted, most, stopped)
 
 
 def _ended_row(entry: RecoveryEntry) -> list[Text | str]:
@@ -83,7 +145,7 @@ def _ended_row(entry: RecoveryEntry) -> list[Text | str]:
         Text(clean(entry.run), "bold"),
         Text(entry.ending, ENDING_STYLES[entry.ending]),
         failure_class(log.decisions),
-        actions(log.decisions),
+        action_words(log.decisions),
         str(log.attempts_used),
         took(entry.seconds),
         Text(place(entry.facts.context, log.initial_failure.stage), "dim"),
@@ -101,7 +163,7 @@ def _open_row(run: OpenRun) -> list[Text | str]:
         Text(clean(run.run_id), "bold"),
         Text("parked" if run.parked is not None else recovery.phase.value, style),
         failure_class(recovery.decisions),
-        actions(recovery.decisions),
+        action_words(recovery.decisions),
         str(recovery.attempt),
         "",
         clean(run.parked) if run.parked is not None else Text(where, "dim"),

@@ -80,8 +80,10 @@ def entry_id_option(_context: click.Context, _option: click.Parameter, values: t
     return values
 
 
-def since_id(client: redis.Redis, since: str) -> str:
+def since_id(client: redis.Redis, since: str, option: str = "--since") -> str:
     """The entry id after which `--since` begins. A duration counts back from the server's clock.
+
+    An option that ends where another begins has the same words; what was written then is excluded.
 
     Raises:
         click.BadParameter: the text is none of what `SINCE_HINT` lists.
@@ -94,7 +96,7 @@ def since_id(client: redis.Redis, since: str) -> str:
     try:
         seconds = float(str(_check_duration(text, "--since")))
     except ConfigError:
-        return _before(_parse_time(text))
+        return _before(_parse_time(text, option))
     now, micros = client.time()
     return _before(round((int(now) - seconds) * 1_000_000) + int(micros))
 
@@ -105,10 +107,10 @@ def _before(micros: int) -> str:
     return f"{millis - 1}-{MOST_SEQUENCE}" if millis > 0 else BEGINNING
 
 
-def _parse_time(text: str) -> int:
+def _parse_time(text: str, option: str) -> int:
     try:
         parsed = datetime.fromisoformat(text)
         aware = parsed if parsed.tzinfo else parsed.astimezone()
     except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no point in time: {SINCE_HINT}", param_hint="--since") from None
+        raise click.BadParameter(f"{text!r} is no point in time: {SINCE_HINT}", param_hint=option) from None
     return (aware - _EPOCH) // timedelta(microseconds=1)
