@@ -60,7 +60,7 @@ VERBS = (
     ["runs"], ["show", LONG], ["show", LONG, "--full"], ["show", f"open-{LONG}"], ["show", f"parked-{LONG}"],
     ["tail", "--no-follow"], ["tail", "--no-follow", "--events"], ["dead", "list"], ["doctor"], ["health"],
     ["explain", "--stage", "unit", "--message", EVIDENCE, "--repository", REPOSITORY], ["rules", "list"],
-    ["memory", LONG], ["workers"],
+    ["memory", LONG], ["workers"], ["stats"],
 )  # fmt: skip
 
 

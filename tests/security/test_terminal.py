@@ -107,7 +107,7 @@ VERBS = (
     "memory open", "dead list", "health", "doctor", "doctor --mend", "workers", "verify --all", "artifacts rebuild",
     "artifacts prune --older-than 1d --dry-run", "resume parked", "resume", "cancel open", "pause",
     "correct run-0 --class runtime --reason \x1b[31mred\u202e\x07", "correct open --class build", "correct --list",
-    "rules list", "explain --report hostile.json",
+    "rules list", "explain --report hostile.json", "stats", "show run-0 --full", "show parked --full",
 )  # fmt: skip
 
 

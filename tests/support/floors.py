@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("records", "keys", "playbook", "policies", "rulepack", "rulebook", "taxonomies", "config", "config_*"),
     (
         *("artifacts", "artifact_*", "ledger", "corrections", "disk", "packing", "states", "thinking"),
-        *("streams", "patience", "groups", "letters", "views", "remedy_tables"),
+        *("streams", "patience", "groups", "letters", "views", "effectiveness", "remedy_tables"),
     ),
     ("alarm", "service", "queues", "repairs", "repairs.*", "notices", "webhook"),
     (
