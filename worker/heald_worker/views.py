@@ -6,7 +6,7 @@ else by id. Lists are read in pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -170,10 +170,11 @@ def _open_run(folded: str, replies: Sequence[Any]) -> OpenRun | None:
     return OpenRun(run.recovery.run_id, run, int(version), scored, reason, ids)
 
 
-def timeline(client: redis.Redis, run: OpenRun | RecoveryEntry) -> Timeline:
-    """What happened to a run, by the ids that it keeps, in one round trip."""
+def timeline(client: redis.Redis, run: OpenRun | RecoveryEntry, seen: Container[str] = ()) -> Timeline:
+    """What happened to a run, by the ids that it keeps but those that were seen, in one round trip."""
+    wanted = [event_id for event_id in run.events if event_id not in seen]
     pipe = client.pipeline(transaction=False)
-    for event_id in run.events:
+    for event_id in wanted:
         pipe.xrange(keys.EVENTS, event_id, event_id)
     events = [EVENTS.entry(row) for rows in pipe.execute() for row in rows]
-    return Timeline(events, len(run.events) - len(events))
+    return Timeline(events, len(wanted) - len(events))

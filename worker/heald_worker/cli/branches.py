@@ -21,35 +21,29 @@ _BELOW_ANY, _BELOW_LAST = Text("  │  ", "dim"), Text("     ")
 KIND_WIDTH = max(map(len, KINDS))
 
 
-def branch_records(run: OpenRun | RecoveryEntry, events: Sequence[EventEntry | MalformedEntry]) -> list[object]:
+def branch_records(
+    run: OpenRun | RecoveryEntry, events: Sequence[EventEntry | MalformedEntry]
+) -> Iterator[dict[str, object]]:
     """Events for `--json`; a decision also has the whole line that decided it."""
-    found: list[object] = []
     for event in events:
         if isinstance(event, MalformedEntry):
-            found.append({"id": event.id, "malformed": event.problem})
+            yield {"id": event.id, "malformed": event.problem}
         else:
             line = _deciding_line(run, event)
-            found.append(event_record(event) | ({} if line is None else {"evidence_line": line}))
-    return found
+            yield event_record(event) | ({} if line is None else {"evidence_line": line})
 
 
-def draw_branches(run: OpenRun | RecoveryEntry, timeline: Timeline, output: Output, *, full: bool) -> None:
-    """A whole timeline."""
-    kinds = max((len(event.kind) for event in timeline.events if isinstance(event, EventEntry)), default=0)
-    branches = [*_trimmed(run, timeline), *(_branch(run, event, kinds, output, full) for event in timeline.events)]
-    for number, branch in enumerate(branches, start=1):
-        _draw(branch, output, last=number == len(branches))
-
-
-def draw_event(
-    run: OpenRun | RecoveryEntry, event: EventEntry | MalformedEntry, output: Output, *, full: bool, last: bool
+def draw_branches(
+    run: OpenRun | RecoveryEntry, timeline: Timeline, output: Output, *, full: bool = False, grows: bool = False
 ) -> None:
-    """One event of a timeline that is drawn as it grows."""
-    _draw(_branch(run, event, KIND_WIDTH, output, full), output, last=last)
-
-
-def _draw(branch: Text, output: Output, *, last: bool) -> None:
-    output.beside(_LAST if last else _ANY, branch, _BELOW_LAST if last else _BELOW_ANY)
+    """A timeline, or what is new of one that grows until its run has ended."""
+    kinds = max((len(event.kind) for event in timeline.events if isinstance(event, EventEntry)), default=0)
+    kinds = KIND_WIDTH if grows else kinds
+    branches = [*_trimmed(run, timeline), *(_branch(run, event, kinds, output, full) for event in timeline.events)]
+    ends = not grows or isinstance(run, RecoveryEntry)
+    for number, branch in enumerate(branches, start=1):
+        last = ends and number == len(branches)
+        output.beside(_LAST if last else _ANY, branch, _BELOW_LAST if last else _BELOW_ANY)
 
 
 def _trimmed(run: OpenRun | RecoveryEntry, timeline: Timeline) -> Iterator[Text]:

@@ -17,6 +17,7 @@ from heald_worker.cli.accounts import actions as action_words
 from heald_worker.cli.columns import columns
 from heald_worker.cli.common import Output, Problem, clean, connect, server_options
 from heald_worker.cli.describe import span
+from heald_worker.cli.follow import follow_run
 from heald_worker.cli.selection import ENDINGS, MOST_SEEN, PHASES, STATES, Listed, Selection, period, search
 from heald_worker.cli.story import draw, story_record
 from heald_worker.cli.times import id_micros, local_time, took
@@ -173,15 +174,23 @@ def _open_row(run: OpenRun) -> list[Text | str]:
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--full", is_flag=True, help="Whole messages, and every fact of the run and of its events.")
+@click.option("--follow", "follows", is_flag=True, help="Go on as events come, until the run has ended.")
 @server_options
-def show(settings: Settings, output: Output, run_id: str, full: bool) -> None:
-    """Draw one run's timeline: what was reported, decided and repaired, and how it ended. Open runs too."""
-    client = connect(settings)
+def show(settings: Settings, output: Output, run_id: str, full: bool, follows: bool) -> int:
+    """Draw one run's timeline: what was reported, decided and repaired, and how it ended. Open runs too.
+
+    With --follow the exit code tells how it ended: 0 recovered, 1 escalated, exhausted or cancelled. With --json each
+    event is a line then.
+    """
+    client = connect(settings, patient=not follows)
+    if follows:
+        return follow_run(lambda: found_run(client, settings, run_id), client, settings, output, full=full)
     run = found_run(client, settings, run_id)
     timeline = views.timeline(client, run)
     output.record(story_record(run, timeline))
     if not output.as_json:
         draw(run, timeline, settings, output, full=full)
+    return 0
 
 
 @click.command()

@@ -39,7 +39,7 @@ def story_record(run: OpenRun | RecoveryEntry, timeline: Timeline) -> dict[str, 
         "run": record.pop("run"),
         "state": "ended" if isinstance(run, RecoveryEntry) else run.state,
         **record,
-        "timeline": branch_records(run, timeline.events),
+        "timeline": list(branch_records(run, timeline.events)),
         "trimmed_events": timeline.trimmed,
     }
 
@@ -62,7 +62,7 @@ def draw_head(run: OpenRun | RecoveryEntry, output: Output, *, full: bool = Fals
     """What a run is about and how far it is."""
     lines = None if full else MESSAGE_LINES
     if isinstance(run, RecoveryEntry):
-        output.print(ended_head(run))
+        output.print(_ended_head(run))
         output.fields(_indented(_ended_fields(run, lines)))
     else:
         output.print(_open_head(run))
@@ -70,10 +70,14 @@ def draw_head(run: OpenRun | RecoveryEntry, output: Output, *, full: bool = Fals
     output.print()
 
 
-def draw_foot(run: OpenRun | RecoveryEntry, settings: Settings, output: Output, *, full: bool = False) -> None:
-    """Where an ended run's log is kept; in full all facts about it."""
+def draw_foot(
+    run: OpenRun | RecoveryEntry, settings: Settings, output: Output, *, full: bool = False, closing: bool = False
+) -> None:
+    """Where an ended run's log is kept; in full all facts about it. When it ended meanwhile (`closing`), how it did."""
     if isinstance(run, RecoveryEntry):
         output.print()
+        if closing:
+            output.print(_ended_head(run))
         output.fields(_indented(_record_fields(run, settings)))
     if full:
         output.print()
@@ -94,7 +98,7 @@ def _leaves(record: Mapping[str, object], path: str = "") -> Iterator[tuple[str,
             yield clean(whole), clean(shown)
 
 
-def ended_head(entry: RecoveryEntry) -> Text:
+def _ended_head(entry: RecoveryEntry) -> Text:
     log = entry.log
     summary = f"{count(log.attempts_used, 'attempt')} ({actions(log.decisions)}), {took(entry.seconds)}"
     return Text.assemble(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import select
 import signal
 import socket
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from types import FrameType
@@ -17,8 +15,8 @@ import redis
 from heald_worker.cli.accounts import event_line, event_record, recovery_line, recovery_record
 from heald_worker.cli.common import Output, clean, connect, server_options
 from heald_worker.cli.times import duration_option, since_id
+from heald_worker.cli.watching import check_reader, teller
 from heald_worker.groups import Group, follow_group, open_group
-from heald_worker.patience import Tell
 from heald_worker.streams import (
     BEGINNING,
     EVENTS,
@@ -132,7 +130,7 @@ def _alone(
         yield from newest(client, stream, LINES if most is None else most, since, end)
         since = max(since, end, key=id_order)
     if follows:
-        yield from follow(client, stream, since, tell=_teller(output), idle=_check_reader)
+        yield from follow(client, stream, since, tell=teller(output), idle=check_reader)
     else:
         yield from read_all(client, stream, since, end)
 
@@ -143,7 +141,7 @@ def _as_group(
     created = open_group(client, stream, group)
     if since_given and not created:
         output.note(f"heald: group {clean(group.name)} goes on where it stands; --since is for a new group")
-    return follow_group(client, stream, group, tell=_teller(output), idle=_check_reader, endless=follows)
+    return follow_group(client, stream, group, tell=teller(output), idle=check_reader, endless=follows)
 
 
 def _tell_of_gap(client: redis.Redis, stream: Stream[Any], since: str, output: Output) -> None:
@@ -152,22 +150,6 @@ def _tell_of_gap(client: redis.Redis, stream: Stream[Any], since: str, output: O
     if since != BEGINNING and known.lacks_after(since):
         begins = f"begins with {known.first}" if known.first else "is empty"
         output.note(f"heald: entries of {stream.key} after {since} may have been trimmed: it now {begins}")
-
-
-def _teller(output: Output) -> Tell:
-    return lambda sentence: output.note(f"heald: {clean(sentence)}")
-
-
-def _check_reader() -> None:
-    """While nothing comes nothing is written, so a reader that is gone would not be noticed."""
-    try:
-        reader = select.poll()
-        reader.register(sys.stdout.fileno(), 0)
-        closed = any(event & (select.POLLERR | select.POLLHUP) for _, event in reader.poll(0))
-    except (OSError, ValueError):
-        return
-    if closed:
-        raise BrokenPipeError
 
 
 def _show(entry: EventEntry | RecoveryEntry | MalformedEntry, output: Output) -> None:
