@@ -36,7 +36,7 @@ class Problem(Exception):
 
 
 config_option = click.option(
-    "--config", metavar="FILE", help="Configuration file (default: HEALD_CONFIG, ./heald.toml)."
+    "--config", metavar="FILE", type=click.Path(), help="Configuration file (default: HEALD_CONFIG, ./heald.toml)."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print NDJSON for machines.")
 url_option = click.option("--redis-url", metavar="URL", help="The server (default: REDIS_URL or the configuration).")

@@ -23,6 +23,7 @@ import traceback
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 from heald_producer import __version__
 from heald_producer.streams import fill_standard_streams
@@ -52,8 +53,13 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "artifacts": ("artifacts", "artifacts", "Rebuild or prune artifacts."),
     "doctor": ("doctor", "doctor", "Check configuration, server and queues; say what to do."),
     "health": ("health", "health", "Probe the service: exit code 0, 1 or 69."),
+    "completion": ("completion", "completion", "Print a script that completes verbs and options in a shell."),
 }
 """Verb -> module under `heald_worker.cli`, its click command, one line of help; `run` never comes here."""
+
+
+COMPLETION = "_HEALD_COMPLETE"
+"""The variable in which the script of `heald completion` asks what may follow."""
 
 
 class LazyGroup(click.Group):
@@ -65,7 +71,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         module, name, _ = VERBS.get(cmd_name, ("", "", ""))
         if not module:
-            return None
+            return _run_as_command() if cmd_name in VERBS and ctx.resilient_parsing else None
         command = getattr(import_module(f"heald_worker.cli.{module}"), name)
         assert isinstance(command, click.Command)
         return command
@@ -79,6 +85,11 @@ class LazyGroup(click.Group):
             hint = f"did you mean `heald {near[0]}`?" if near else "`heald --help` lists the verbs"
             raise click.UsageError(f"there is no verb {clean(word)!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What may follow for a shell; click's own way would import every verb for its line of help."""
+        verbs = [CompletionItem(verb, help=line) for verb, (_, _, line) in VERBS.items() if verb.startswith(incomplete)]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -127,11 +138,21 @@ def _open_closed_streams() -> None:
 
 
 def _invoke(argv: list[str]) -> int:
+    if not argv and (instruction := os.environ.get(COMPLETION)):
+        from heald_worker.cli.completion import complete
+
+        return complete(heald, instruction)
     try:
         with heald.make_context("heald", list(argv)) as context:
             return heald.invoke(context) or 0
     except click.exceptions.Exit as end:
         return end.exit_code
+
+
+def _run_as_command() -> click.Command:
+    from heald_worker.cli.completion import run_as_command
+
+    return run_as_command()
 
 
 def _report(error: Exception) -> int:
