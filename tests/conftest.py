@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
     # Under nohup, or in the background of a script, these are ignored: by what the tests start, too.
     if signal.getsignal(ignored) is signal.SIG_IGN:
         signal.signal(ignored, signal.SIG_DFL)
+
+os.environ.pop("COLUMNS", None)  # where a shell exports it, verbs would fold what tests read
 
 
 @pytest.fixture(scope="session", params=kinds())

@@ -52,8 +52,9 @@ def heald(
     name = f"rq:worker:{WORKER}"
     conn.sadd("rq:workers:heald-decide", name)
     conn.hset(name, mapping={"birth": "2026-01-01T00:00:00Z", "state": "idle", "queues": "heald-decide"})
+    caller = Caller(server.url, tmp_path, monkeypatch, capsys)
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
-    return Caller(server.url, tmp_path, monkeypatch, capsys)
+    return caller
 
 
 VERBS = (
@@ -106,7 +107,6 @@ def test_a_terminal_says_its_width_by_itself(heald: Caller, server: Server, tmp_
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
     env = environment(server.url, tmp_path, TERM="dumb")
-    env.pop("COLUMNS")
     with subprocess.Popen([*HEALD, "runs"], env=env, cwd=tmp_path, stdout=slave, stderr=slave) as process:
         os.close(slave)
         shown = b""
