@@ -73,7 +73,7 @@ def test_no_attempts_allowed_still_ends_in_a_log(house: MakeHouse) -> None:
 
 
 def test_nothing_configured_for_an_action_fails_the_attempt_with_a_reason(house: MakeHouse) -> None:
-    it = house(repairs={}, policy=RecoveryPolicy(max_attempts=1))
+    it = house(repairs={"retry": RecordRepair()}, policy=RecoveryPolicy(max_attempts=1))
     it.push(report("run-1"))
     it.settle()
     log = it.log("run-1")
@@ -272,12 +272,13 @@ def test_an_intake_that_breaks_off_forgets_nothing_that_it_has_created(house: Ma
     it.conn.zadd(keys.AGENDA, {keys.INTAKE_MEMBER + "t1": 1})
     commit = it.service.ledger.scripts["intake_commit"]
 
-    def with_half_an_item(**call: Any) -> Any:
+    def with_an_item_that_breaks(**call: Any) -> Any:
         member, packed, *rest = call["args"]
         items, shared = msgspec.msgpack.decode(packed, type=tuple[list[Any], list[Any]])
-        return commit(**call | {"args": [member, pack([[items[0], items[1][:3]], shared]), *rest]})
+        items[1][5] = "no number"
+        return commit(**call | {"args": [member, pack([items, shared]), *rest]})
 
-    it.service.ledger.scripts["intake_commit"] = with_half_an_item
+    it.service.ledger.scripts["intake_commit"] = with_an_item_that_breaks
     with pytest.raises(redis.ResponseError, match="attempt to perform arithmetic"):
         take_in(it.service, "t1")
     assert set(it.conn.zrange(keys.AGENDA, 0, -1)) == {b"run-1", b"intake:t1"}

@@ -19,11 +19,13 @@ from heald_worker.core.recovery import Ending
 from heald_worker.core.remedies import Remedy, RemedyTable
 from heald_worker.playbook import CommandNotice, CommandRepair, RecordRepair
 from heald_worker.remedy_tables import RemedyTables
+from heald_worker.repairing import claim
 from heald_worker.streams import EVENTS, EventEntry, RecoveryFacts
 from support.calls import Caller
 from support.entries import recovery_fields
 from support.server import Server
 from support.service import House, report, settings
+from support.wait import until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "keyspace.md").read_text("utf-8")
 
@@ -97,6 +99,9 @@ def names(entries: Any) -> set[str]:
     return {field.decode() for _, fields in entries for field in fields}
 
 
+MAIN = {"repository": "acme/shop", "commit": "c0ffee", "ref": "refs/heads/main", "ci_run": "7", "ci_attempt": "1"}
+
+
 @pytest.fixture
 def busy(
     server: Server,
@@ -126,6 +131,9 @@ def busy(
         b"not json",
     )
     it.settle()
+    it.push(report("holds", message="another red", context=MAIN))
+    until(lambda: it.control.turn() is None and it.conn.hget(keys.run("holds"), "v") == b"2", "its repair waits")
+    assert claim(it.service, "holds", 2)
     heald = Caller(server.url, tmp_path, monkeypatch, capsys)
     for _ in range(2):
         assert heald("correct", "run-2", "--class", "integration").code == 0

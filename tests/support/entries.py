@@ -40,6 +40,7 @@ def recovery_fields(run: str, *, stage: str = "test", message: str = "t red", **
         "log": data,
         "facts": json.dumps(known | facts),
         "events": "",
+        "joined": "0",
     }
 
 

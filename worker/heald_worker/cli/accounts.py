@@ -187,6 +187,8 @@ _SENTENCES: Mapping[str, tuple[str, frozenset[str]]] = {
     "ended": _sentence("{ending}, attempts {attempts}", "ending", "attempts"),
     "parked": _sentence("{reason}", "reason"),
     "resumed": _sentence("by {by}", "by"),
+    "joined": _sentence("{report} tells of the same cause", "report", "job", "ci_attempt"),
+    "verdict": _sentence("{report}: attempt {ci_attempt} of the CI failed", "report", "job", "ci_attempt"),
     "duplicate": _sentence("the same report came again; nothing changes"),
 }
 

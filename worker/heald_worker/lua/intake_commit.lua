@@ -154,12 +154,11 @@ local function has_moved(item)
 end
 
 local MOST_TOLD = 100 -- joins that a run's own list of events names; the others are counted
-local function attach(run, item, kind, facts)
+local function attach(run, item, kind, id)
   redis.call('SET', ARGV[6] .. item[2], table.concat({ item[3], 'joined:' .. run, '-', '0' }, ' '), 'PX', ARGV[11])
   local key = ARGV[5] .. run
   local seen = redis.pcall('HGET', key, 'e')
   local count = redis.call('HINCRBY', key, 'j', 1)
-  local id = tell(run, kind, '0', facts)
   if count <= MOST_TOLD and type(id) == 'string' and type(seen) == 'string' then
     redis.call('HSET', key, 'e', seen == '' and id or seen .. ' ' .. id)
   end
@@ -181,7 +180,8 @@ local function judge(item)
   redis.call('HSET', ARGV[5] .. record[1], 'w', item[18])
   redis.call('HSET', item[11], 'ci_attempt', item[14])
   on_agenda[#on_agenda + 1], on_agenda[#on_agenda + 2] = now, record[1]
-  return attach(record[1], item, 'verdict', item[19])
+  local run = record[1]
+  return attach(run, item, 'verdict', tell(run, 'verdict', '0', item[19]))
 end
 
 local function join(item)
@@ -192,7 +192,8 @@ local function join(item)
   if item[11] ~= '' and is_later(item[14], known(item[11], { 'ci_attempt' })[1]) then
     redis.call('HSET', item[11], 'ci_attempt', item[14])
   end
-  return attach(incident[1], item, 'joined', item[19])
+  local run = incident[1]
+  return attach(run, item, 'joined', tell(run, 'joined', '0', item[19]))
 end
 
 -- A run that was opened is the one that later attempts and reports of its cause look for.
@@ -207,6 +208,7 @@ local function register(run, item)
   if item[16] ~= '' then
     redis.pcall('DEL', item[16])
     redis.pcall('HSET', item[16], 'run', run, 'state', 'open')
+    redis.pcall('PEXPIRE', item[16], ARGV[11])
   end
 end
 
