@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from chaos.cast import POLICIES, RETRIES_SUCCEED_FROM, Part
-from heald_worker import agenda, decisions, execute_recovery_loop, keys, notifying, queues, repairing
+from heald_worker import agenda, closing, decisions, execute_recovery_loop, keys, notifying, queues, repairing
+from heald_worker.artifacts import ArtifactsUnavailable, write_artifacts
 from heald_worker.config import Limits
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.policy import RecoveryAction
@@ -101,6 +102,7 @@ class Machine(RuleBasedStateMachine):
         self.seen: dict[str, int] = {}
         self.looked, self.looked_at = 0, dict[str, int]()
         self.in_hand: dict[int, list[InHand]] = {}
+        self.disk_is_away, self.meanwhile = False, False
 
     def _worker(self, number: int) -> Service:
         notices = {Ending.ESCALATED: CommandNotice(("scripted",))}
@@ -193,6 +195,34 @@ class Machine(RuleBasedStateMachine):
             self.act(worker, plan, lambda service: notifying.notify(service, nudge))
         elif claimed := self.act(worker, plan, lambda service: repairing.claim(service, run_id, version)):
             self.claims.append((worker, claimed))
+
+    @rule(away=st.booleans())
+    def the_disk_comes_or_goes(self, away: bool) -> None:
+        self.disk_is_away = away
+
+    @rule(meanwhile=st.booleans())
+    def notices_take_long_or_not(self, meanwhile: bool) -> None:
+        """While somebody is told, another worker looks at the run, and perhaps writes its artifact."""
+        self.meanwhile = meanwhile
+
+    def write(self, *args: Any, **more: Any) -> Any:
+        """Artifacts, where there is a disk."""
+        if self.disk_is_away:
+            raise ArtifactsUnavailable("artifacts", OSError("away"))
+        return write_artifacts(*args, **more)
+
+    def deliver(self, run_id: str) -> Delivery:
+        """Tell somebody; the plan of the teller waits until that is done."""
+        plan, self.plan.kind = (self.plan.at, self.plan.kind), "nothing"
+        version = self.conn.hget(keys.run(run_id), "v")
+        if self.meanwhile and version:
+            for member in self.conn.zrange(keys.AGENDA, 0, -1):
+                self._make_due(member)
+            other = self._worker(1)
+            agenda.tend(other, lambda token: take_in(other, token))
+            decisions.decide(other, [decisions.nudged(queues.DECIDE, run_id, int(version))])
+        self.plan.at, self.plan.kind = plan
+        return Delivery(True, "scripted")
 
     @precondition(lambda self: self.claims)
     @rule(plan=PLANS, data=st.data(), again=st.booleans())
@@ -334,6 +364,8 @@ class Machine(RuleBasedStateMachine):
         open_ = set(self._open())
         assert open_ | batches <= members | parked, f"forgotten: {(open_ | batches) - members - parked}"
         assert members | parked <= open_ | batches, f"of no run: {(members | parked) - open_ - batches}"
+        slow = {run.decode() for run in self.conn.zrange(keys.UNCLOSED, 0, -1)}
+        assert slow <= open_, f"late, and of no run: {slow - open_}"
         assert not members & parked, f"parked, and on the agenda: {members & parked}"
 
     def a_step_moves_its_run_ahead_on_the_agenda(self) -> None:
@@ -387,6 +419,7 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Everything is mended, and goes to its end."""
         self.all_are_upgraded()
+        self.disk_is_away = False
         for part in PARTS:
             self.resume(0, CALM, part)
         for _ in range(200):
@@ -432,8 +465,15 @@ def test_no_order_of_steps_and_deaths_breaks_the_ledger(
         return RepairReport(Part(order.run_id, "", None).result(order.action, order.attempt), "scripted")
 
     monkeypatch.setattr(repairing, "perform", scripted)
-    monkeypatch.setattr(notifying, "deliver", lambda *_args, **_more: Delivery(True, "scripted"))
-    machine = type("LedgerMachine", (Machine,), {"conn": conn, "folder": tmp_path})
+    running: list[Machine] = []
+
+    def made(machine: Machine) -> None:
+        Machine.__init__(machine)
+        running[:] = [machine]
+
+    monkeypatch.setattr(notifying, "deliver", lambda _notice, facts, **_more: running[0].deliver(facts["run_id"]))
+    monkeypatch.setattr(closing, "write_artifacts", lambda *args, **more: running[0].write(*args, **more))
+    machine = type("LedgerMachine", (Machine,), {"conn": conn, "folder": tmp_path, "__init__": made})
     try:
         run_state_machine_as_test(
             machine,

@@ -124,6 +124,60 @@ def test_a_runner_needs_no_more_than_that(guarded: Guarded, tmp_path: Path) -> N
     assert guarded.refusals() == set()
 
 
+def test_a_runner_s_account_is_tried_by_a_probe_that_intake_counts_and_drops(
+    guarded: Guarded, worker: redis.Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(["health", "--runner", "--redis-url", guarded.url("producer")]) == 0
+    assert "the server took a probe" in capsys.readouterr().out
+    assert guarded.refusals() == set()
+    house = House(worker, settings(tmp_path))
+    house.settle()
+    house.close()
+    assert (guarded.admin.hget(keys.STATS, "probes"), house.dead(), house.logs()) == (b"1", [], {})
+    assert not guarded.admin.keys("heald:intake:*")
+
+
+def test_a_runner_that_may_not_push_or_has_no_account_hears_so(
+    guarded: Guarded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guarded.admin.acl_setuser("mute", enabled=True, passwords=["+pw"], keys=["heald:signals"], commands=["+ping"])
+    url = guarded.url("producer").replace("heald-producer:producer-pw", "{}")
+    for account, said in (("mute:pw", "does not allow this"), ("heald-producer:wrong", "refuses the user name")):
+        assert call(["health", "--runner", "--redis-url", url.format(account)]) == 69
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("account", "said"),
+    [("producer", "a producer's"), ("worker", "a worker's"), ("admin", "an administrator's")],
+)
+def test_the_doctor_knows_whose_account_it_has_and_judges_by_that(
+    guarded: Guarded,
+    account: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = call(["doctor", "--json", "--redis-url", guarded.url(account)])
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [each for each in found if each["level"] == "bad"] == []
+    assert code == 0
+    [finding] = [each["detail"] for each in found if each["check"] == "account"]
+    assert finding.startswith(said)
+    asked = {each["check"] for each in found}
+    assert ("agenda" in asked, "artifacts" in asked) == (account != "producer", account != "producer")
+
+
+def test_a_producer_s_account_mends_nothing_and_says_so(
+    guarded: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(["doctor", "--mend", "--redis-url", guarded.url("producer")]) == 1
+    assert "this account may not mend anything" in capsys.readouterr().out
+
+
 def test_a_producer_may_do_nothing_but_rpush(guarded: Guarded, producer: redis.Redis) -> None:
     """Every command of the server, with as many arguments as it wants, on the very key that RPUSH may have."""
     asked = [c for c in commands_of(guarded.admin) if c.words != ("rpush",) and "no_auth" not in c.flags]

@@ -177,12 +177,17 @@ def test_a_notice_of_a_killed_worker_is_due_within_the_lease_and_told_again_at_o
     timing = Timing(notice_first=600, notice_most=600)
     houses.append(House(conn, settings(tmp_path, notices={Ending.ESCALATED: slow}, timing=timing)))
     [it] = houses
+    it.service.notices_out = lambda: None
     it.push(report("run-1", stage="deploy", message="?"))
     while not it.conn.llen(queues.queue_key(queues.ESCALATE)):
         it.control._in_lanes(it.control.backlog())
     it.conn.delete(queues.queue_key(queues.ESCALATE))
     hold_notice(it, "run-1")
     assert 25 < due_in(it, "run-1") <= it.service.settings.timing.lease
+    all_due(it)
+    pass_of(it)
+    assert it.conn.llen(queues.queue_key(queues.ESCALATE)) == 0, "its lease still runs"
+    it.conn.hset(keys.run("run-1"), "u", 0)
     all_due(it)
     pass_of(it)
     assert it.conn.llen(queues.queue_key(queues.ESCALATE)) == 1
@@ -193,7 +198,6 @@ def test_a_notice_of_a_killed_worker_is_due_within_the_lease_and_told_again_at_o
 def hold_notice(it: House, run_id: str) -> None:
     """Claim a notice as a worker does that is killed right after."""
     from heald_worker.core.recovery import Claim, advance
-    from heald_worker.ledger import Held
     from heald_worker.moves import move_for
 
     now, [held] = it.service.ledger.load([run_id])
@@ -203,6 +207,24 @@ def hold_notice(it: House, run_id: str) -> None:
 
 
 # -- what cannot go on ------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_waits_for_its_artifact_is_noted_until_it_ends(
+    conn: redis.Redis, tmp_path: Path, houses: list[House]
+) -> None:
+    disk = tmp_path / "artifacts"
+    disk.write_text("a file, where the disk should be mounted")
+    houses.append(House(conn, settings(tmp_path)))
+    [it] = houses
+    it.push(report("run-1", stage="deploy", message="?"))
+    it.settle(lambda: conn.zcard(keys.UNCLOSED))
+    _, [held] = it.service.ledger.load(["run-1"])
+    assert isinstance(held, Held)
+    assert held.run.recovery.evaluated_at is not None
+    assert conn.zscore(keys.UNCLOSED, "run-1") == held.run.recovery.evaluated_at.to_micros() // 1000
+    disk.unlink()
+    it.settle()
+    assert not conn.exists(keys.UNCLOSED)
 
 
 def test_intake_pauses_while_the_artifact_disk_is_away(conn: redis.Redis, tmp_path: Path, houses: list[House]) -> None:

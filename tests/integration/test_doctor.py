@@ -201,8 +201,34 @@ def test_a_key_of_another_type_is_told(conn: redis.Redis, server: Server, capsys
 
 
 def test_an_idle_service_is_healthy(conn: redis.Redis, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    alive(conn, queues.DECIDE)
     code, answer = health(capsys, server.url)
     assert (code, answer["status"], answer["inbox"], answer["oldest"]) == (0, "healthy", 0, None)
+
+
+def test_a_service_without_as_many_living_control_processes_as_it_needs_is_unhealthy(
+    conn: redis.Redis, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, answer = health(capsys, server.url)
+    assert (code, answer["control_workers"], len(answer["problems"])) == (1, 0, 1)
+    assert health(capsys, server.url, "--need-workers", "0")[0] == 0
+    alive(conn, queues.DECIDE)
+    assert health(capsys, server.url)[0] == 0
+    assert health(capsys, server.url, "--need-workers", "2")[1]["problems"] == [
+        "control processes alive: 1 (at least 2); start one with `heald worker`"
+    ]
+
+
+def test_runs_that_cannot_end_and_notices_that_nobody_got_are_unhealthy(
+    conn: redis.Redis, server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alive(conn, queues.DECIDE)
+    conn.zadd(keys.UNCLOSED, {"run-1": now_ms(conn) - 3_600_000, "run-2": now_ms(conn)})
+    conn.xadd(keys.UNHEARD, {"run": "run-3", "ending": "escalated", "tries": 1, "reason": "why"})
+    code, answer = health(capsys, server.url)
+    assert (code, answer["unclosed"], answer["unheard"], len(answer["problems"])) == (1, 2, 1, 2)
+    assert 3600 <= answer["closing"] < 3660
+    assert health(capsys, server.url, "--max-closing", "2h", "--max-unheard", "1")[0] == 0
 
 
 def test_an_old_report_in_the_inbox_is_unhealthy(

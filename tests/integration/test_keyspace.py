@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from heald_producer.probe import encode_probe
 from heald_producer.wire import decode_report
 from heald_worker import keys, queues
 from heald_worker.cli.accounts import KINDS
@@ -17,7 +18,9 @@ from heald_worker.config import Limits
 from heald_worker.core.policy import Bounds, RecoveryAction
 from heald_worker.core.recovery import Ending
 from heald_worker.core.remedies import Remedy, RemedyTable
+from heald_worker.ledger import Resend
 from heald_worker.playbook import CommandNotice, CommandRepair, RecordRepair
+from heald_worker.playbooks import OFFER_LIFE, Teller
 from heald_worker.remedy_tables import RemedyTables
 from heald_worker.repairing import claim
 from heald_worker.streams import EVENTS, EventEntry, RecoveryFacts
@@ -129,6 +132,7 @@ def busy(
         report("run-3", stage="runtime"),
         report("flaky", flaky_hint=True, context={"repository": "acme/shop"}),
         b"not json",
+        encode_probe("abc"),
     )
     it.settle()
     it.push(report("holds", message="another red", context=MAIN))
@@ -145,6 +149,9 @@ def busy(
         heald("resume", "parked")
     assert it.service.ledger.park("parked", 1, "why")
     assert heald("cancel", "cancelled").code == 0
+    late = queues.nudge_job(queues.DECIDE, "open", 1, "2026-01-02T03:04:05.000000Z")
+    assert it.service.ledger.resend([Resend("open", 1, late, closed_at=1)]) != ["moved"]
+    Teller(it.service.settings.playbook, "").tell(conn)
     it.push(report("waits"))
     heald("pause")
     return it
@@ -157,7 +164,11 @@ def test_every_key_of_a_busy_service_is_described_with_its_type_and_life(busy: H
         kind, _, _, life = OVERVIEW[described(key)]
         assert busy.conn.type(key).decode().replace("zset", "sorted set") == kind, key
         mortal = busy.conn.ttl(key) > 0
-        assert mortal == (kind in ("string", "hash") and "day" in life), key
+        assert mortal == (kind in ("string", "hash") and any(unit in life for unit in ("day", "minutes"))), key
+
+
+def test_offers_live_as_long_as_the_page_says() -> None:
+    assert OVERVIEW["heald:playbook:<digest>"][-1].startswith(f"{OFFER_LIFE // 60} minutes")
 
 
 def test_every_field_of_a_busy_service_is_described(busy: House) -> None:

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from heald_producer import __version__
 from heald_worker import keys, queues, supervisor
 from heald_worker.leases import LEASE_LOST
+from heald_worker.playbooks import offers, told_by
 from heald_worker.records import decode_log
 from heald_worker.repair_worker import SAME_SIGNAL
 from support.processes import lives
@@ -288,6 +290,29 @@ def test_a_server_that_is_away_is_told_of_once_and_so_is_its_return(server: Serv
             until(lambda: "the server answers again" in control.said(), "it says that the server is back")
     assert control.said().count("the server answers again") == 1
     assert control.said().count("heald tries again") <= 3, control.said()  # closed, refused, loading
+
+
+def test_a_control_process_without_a_playbook_leaves_repairs_to_those_who_have_one(
+    shop: Shop, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    shop.configure(MARK)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "heald.toml").write_text(SWIFT.format(grace=30))
+    with (
+        shop.worker("--role", "repairs", name="repairs"),
+        Process("worker", "--role", "control", env=shop.env, cwd=elsewhere, name="control"),
+    ):
+        until(lambda: len(told_by(shop.conn)) == 2, "both tell what they are")
+        assert [offer.action for offer in offers(shop.conn)] == ["patch_forward", "retry", "rollback"]
+        shop.push(report("run-1"))
+        shop.until_ended("run-1")
+        seen = heald("workers", "--json", env=shop.env, cwd=shop.folder)
+    assert shop.marks() == ["run-1:1"]
+    assert decode_log(shop.logs()["run-1"]).outcome == "recovered"
+    known = [json.loads(line) for line in seen.stdout.splitlines()]
+    assert {each["version"] for each in known} == {__version__}
+    assert len({each["playbook"] for each in known}) == 2
+    assert "playbooks of living workers differ" in seen.stderr
 
 
 def test_rq_and_heald_see_the_workers(shop: Shop) -> None:

@@ -18,9 +18,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("records", "keys", "playbook", "policies", "rulepack", "rulebook", "taxonomies", "config", "config_*"),
     (
         *("artifacts", "artifact_*", "ledger", "corrections", "disk", "packing", "states", "thinking"),
-        *("streams", "patience", "groups", "letters", "views", "effectiveness", "remedy_tables"),
+        *("streams", "patience", "groups", "letters", "views", "effectiveness", "remedy_tables", "unheard"),
     ),
-    ("alarm", "service", "queues", "repairs", "repairs.*", "notices", "webhook"),
+    ("alarm", "service", "queues", "playbooks", "repairs", "repairs.*", "notices", "webhook"),
     (
         *("jobs", "intake", "history", "flaky", "agenda", "control", "leases", "considering"),
         *("moves", "commits", "closing", "decisions", "repairing", "notifying"),

@@ -21,14 +21,15 @@ class Sent(NamedTuple):
     body: bytes
 
 
-def status(code: int, **headers: str) -> Answer:
-    """An answer without a body."""
+def status(code: int, body: bytes = b"", **headers: str) -> Answer:
+    """An answer, by itself without a body."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(code)
         for name, value in headers.items():
             request.send_header(name.replace("_", "-"), value)
         request.end_headers()
+        request.wfile.write(body)
 
     return answer
 

@@ -26,7 +26,7 @@ from heald_worker.config import Limits, Settings, load
 from heald_worker.playbook import CommandNotice, CommandRepair, PythonRepair, RecordRepair, WebhookNotice
 
 SOUND = {"redis_version": "7.2.4", "role": "master", "maxmemory_policy": "noeviction", "used_memory": 5, "maxmemory": 0}
-QUIET = Vitals(0, None, 0, 0, 0.0, 0, 0, None, repairs=0, control_alive=True, repairs_alive=True)
+QUIET = Vitals(0, None, 0, 0, 0.0, 0, 0, None, repairs=0, control_alive=True, repairs_alive=True, control_workers=1)
 BUSY = Backlog({"heald-decide": 3}, workers=2)
 
 
@@ -118,6 +118,9 @@ def vitals(**changes: Any) -> Vitals:
         (vitals(agenda=9, overdue=4, lag=1.0), "agenda", Level.OK),
         (vitals(paused="a release"), "paused", Level.WARN),
         (vitals(dead=1), "dead letters", Level.WARN),
+        (vitals(unheard=1), "notices", Level.BAD),
+        (vitals(), "notices", Level.OK),
+        (vitals(unclosed=2, closing=900.0), "closing", Level.WARN),
     ],
 )
 def test_work_that_stands_still_is_seen(seen: Vitals, check: str, level: Level) -> None:
@@ -142,6 +145,12 @@ LIMITS = Thresholds(max_inbox=10, max_age=60, max_lag=60, max_parked=0)
         (vitals(overdue=3, lag=3600.0, paused="by me"), []),
         (vitals(parked=1), ["parked runs: 1 (at most 0); `heald doctor` lists them"]),
         (vitals(inbox=11, parked=1, dead=9), ["inbox: 11", "parked runs: 1"]),
+        (vitals(control_workers=0), ["control processes alive: 0 (at least 1); start one with `heald worker`"]),
+        (vitals(control_workers=0, paused="by me"), []),
+        (vitals(unclosed=3, closing=599.0), []),
+        (vitals(unclosed=3, closing=900.0), ["runs that cannot end: 3, the longest for 15m (at most 10m)"]),
+        (vitals(unclosed=3, closing=900.0, paused="by me"), []),
+        (vitals(unheard=1), ["notices that nobody got: 1; `heald notices list` tells why"]),
     ],
 )
 def test_health_complains_about_what_is_beyond_its_threshold_and_nothing_else(seen: Vitals, said: list[str]) -> None:

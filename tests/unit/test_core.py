@@ -60,7 +60,7 @@ POSSIBLE: dict[Phase, set[type[Event]]] = {
     Phase.DECIDING: {Decide, Cancel},
     Phase.WAITING: {Claim, RepairEnded, Cancel},
     Phase.REPAIRING: {RepairEnded, RepairLost, Cancel},
-    Phase.CLOSING: {Recorded},
+    Phase.CLOSING: {Recorded, Claim},
     Phase.SETTLING: {Claim},
     Phase.ENDED: set(),
 }
@@ -68,8 +68,10 @@ POSSIBLE: dict[Phase, set[type[Event]]] = {
 
 def possible(recovery: Recovery) -> set[type[Event]]:
     """What may happen now; a notice that somebody has in hand can only end."""
-    in_hand = recovery.phase is Phase.SETTLING and recovery.holder is not None
-    return {NoticeEnded} if in_hand else POSSIBLE[recovery.phase]
+    if not recovery.is_fixed:
+        return POSSIBLE[recovery.phase]
+    notice: set[type[Event]] = {NoticeEnded} if recovery.holder else set() if recovery.told else {Claim}
+    return notice | (POSSIBLE[recovery.phase] - {Claim})
 
 
 EVENTS: tuple[Event, ...] = (
@@ -190,7 +192,7 @@ def test_only_what_is_in_hand_has_a_holder(walk: list[Step]) -> None:
         recovery = step.recovery
         if recovery.phase is Phase.REPAIRING:
             assert recovery.holder
-        elif recovery.phase is not Phase.SETTLING:
+        elif not recovery.is_fixed:
             assert recovery.holder is None
 
 
@@ -336,6 +338,33 @@ def test_a_notice_is_tried_until_it_is_final() -> None:
     assert (again.phase, again.holder, owed(again)) == (Phase.SETTLING, None, Nudge("escalate"))
     done = after(again, Claim("worker-2"), NoticeEnded(True))
     assert (done.phase, done.notice_tries) == (Phase.ENDED, 2)
+
+
+@pytest.mark.parametrize("order", ["told first", "recorded first", "recorded while somebody tells"])
+def test_telling_and_recording_are_owed_apart_and_the_second_ends_the_recovery(order: str) -> None:
+    tell, record = (Claim("worker-1"), NoticeEnded(True)), (Recorded(True),)
+    orders: dict[str, tuple[Event, ...]] = {
+        "told first": (*tell, *record),
+        "recorded first": (*record, *tell),
+        "recorded while somebody tells": (tell[0], *record, tell[1]),
+    }
+    *before, last = orders[order]
+    almost = after(in_phase(Phase.CLOSING), *before)
+    assert almost.phase is not Phase.ENDED
+    step = advance(almost, last, NOW)
+    assert (step.recovery.phase, step.announces[-1].kind) == (Phase.ENDED, "ended")
+
+
+def test_a_notice_that_was_told_is_not_begun_again_while_its_log_waits_for_a_disk() -> None:
+    told = after(in_phase(Phase.CLOSING), Claim("worker-1"), NoticeEnded(True))
+    assert (told.phase, told.waits_for_notice, owed(told)) == (Phase.CLOSING, False, Nudge("decide"))
+    with pytest.raises(InvalidTransition):
+        advance(told, Claim("worker-2"), NOW)
+
+
+def test_a_notice_that_was_begun_is_waited_for_also_by_a_worker_that_would_tell_nobody() -> None:
+    tried = after(in_phase(Phase.CLOSING), Claim("worker-1"), NoticeEnded(False), Recorded(False))
+    assert (tried.phase, owed(tried)) == (Phase.SETTLING, Nudge("escalate"))
 
 
 def test_a_recovery_under_way_has_no_log() -> None:

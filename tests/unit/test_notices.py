@@ -20,7 +20,7 @@ import pytest
 
 from heald_worker.notices import Delivery, deliver
 from heald_worker.playbook import CommandNotice, Reach, WebhookNotice
-from heald_worker.webhook import forbidden_reach
+from heald_worker.webhook import forbidden_reach, seconds_to_wait
 from support.web import WebServer, status
 
 FACTS: dict[str, Any] = {
@@ -151,6 +151,44 @@ def test_an_answer_that_is_no_success_is_not_delivered(code: int) -> None:
     assert not delivery.delivered
     assert delivery.detail.startswith(f"answered {code} ")
     assert server.requests[0].path == "/"
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"),
+    [(code, True) for code in (400, 401, 404, 410, 422)] + [(code, False) for code in (302, 408, 425, 429, 500, 503)],
+)
+def test_a_notice_that_was_refused_as_it_stands_is_told_from_one_that_came_at_a_bad_moment(
+    code: int, refused: bool
+) -> None:
+    with WebServer(status(code)) as server:
+        assert post(server.url).refused is refused
+
+
+def test_a_refusal_says_why_bounded_masked_and_without_control_characters() -> None:
+    token = "hunter2-hunter2"
+    said = f'{{"error": "no channel for Bearer {token}",\r\n\x1b[31m "at": "/hooks/T0-abcdef-path"}}' + "x" * 100_000
+    with WebServer(status(400, said.encode())) as server:
+        delivery = post(server.url + "/hooks/T0-abcdef-path", headers={"Authorization": "$HOOK_TOKEN"})
+    assert delivery.detail.startswith('answered 400 Bad Request: {"error": "no channel for Bearer [masked]", ')
+    assert token not in delivery.detail
+    assert "T0-abcdef-path" not in delivery.detail
+    assert delivery.detail.isprintable()
+    assert len(delivery.detail) < 300
+
+
+@pytest.mark.parametrize(
+    ("code", "retry_after", "seconds"),
+    [(429, "30", 30), (503, "7", 7), (500, "30", 0), (400, "30", 0), (429, "soon", 0), (429, "-5", 0)],
+)
+def test_how_long_to_wait_is_heard_where_it_is_said(code: int, retry_after: str, seconds: float) -> None:
+    with WebServer(status(code, Retry_After=retry_after)) as server:
+        assert post(server.url).retry_after == seconds
+
+
+def test_a_date_to_wait_for_is_a_time_from_now_and_never_a_past_one() -> None:
+    assert seconds_to_wait("Fri, 02 Jan 2026 03:04:35 GMT", 1_767_323_045.0) == 30
+    assert seconds_to_wait("Fri, 02 Jan 2026 03:04:05 GMT", 1_767_323_075.0) == 0
+    assert seconds_to_wait("9" * 400, 0.0) == 9_999_999_999
 
 
 @pytest.mark.parametrize("code", [301, 302, 307, 308])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heald_producer.probe import Probe, decode_probe, encode_probe
 from heald_producer.signals import (
     I32_MAX,
     I32_MIN,
@@ -257,3 +258,22 @@ def test_a_message_of_exactly_the_limit_is_accepted() -> None:
         if len(raw) <= MAX_REPORT_BYTES:
             assert decode_report(raw).signal.message == message
         assert fit(FailureReport("r", FailureSignal("s", message))).signal.message == message
+
+
+def test_a_probe_is_a_probe_and_nothing_else_is_one() -> None:
+    assert encode_probe("abc123") == b'{"v":1,"probe":"abc123"}'
+    assert decode_probe(encode_probe("abc123")) == Probe("abc123")
+    report = encode_report(FailureReport("run-1", FailureSignal("unit", "red")))
+    for other in (
+        report,
+        report[:-1] + b',"probe":"abc123"}',
+        b'{"v":2,"probe":"abc123"}',
+        b'{"v":1,"probe":""}',
+        b'{"v":1,"probe":"a b"}',
+        b'{"v":1,"probe":"' + b"a" * 65 + b'"}',
+        b'{"v":1,"probe":7}',
+        b'{"v":1,"probe":"abc123"} ' + b" " * 300,
+        b"\xff",
+        b"[" * 200,
+    ):
+        assert decode_probe(other) is None

@@ -14,10 +14,9 @@ from heald_producer.signals import FailureSignal
 from heald_worker import keys
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult
-from heald_worker.core.recovery import NoticeEnded, Phase, RepairEnded, RepairLost, advance
-from heald_worker.ledger import Due, Finished, Held, Move
+from heald_worker.core.recovery import NoticeEnded, Recovery, RepairEnded, RepairLost, advance
+from heald_worker.ledger import Due, Finished, Held, Move, Resend
 from heald_worker.moves import job_for, move_for, spent_job
-from heald_worker.packing import Job
 from heald_worker.service import Service, log, milliseconds
 from heald_worker.states import UnreadableRun
 
@@ -62,7 +61,7 @@ def _bring_up(service: Service, runs: Sequence[Due]) -> None:
     """Send what is lost again, and take back what nobody holds any more: three round trips, however many there are."""
     now, found = service.ledger.load([entry.member for entry in runs])
     lost: list[tuple[Held, Move]] = []
-    nudges: list[tuple[str, int, Job]] = []
+    nudges: list[Resend] = []
     for entry, held in zip(runs, found, strict=True):
         if held is None:
             continue
@@ -72,10 +71,10 @@ def _bring_up(service: Service, runs: Sequence[Due]) -> None:
         try:
             if held.verdict is not None:
                 lost.append((held, _taking_verdict(service, held, held.verdict, now)))
-            elif held.run.recovery.holder is not None:
+            elif is_abandoned(held, now):
                 lost.append((held, _taking_back(service, held, now, finished=spent_job(held))))
             elif job := job_for(service, held.run, held.version, now):
-                nudges.append((entry.member, held.version, job))
+                nudges.append(Resend(entry.member, held.version, job, _closed_at(held.run.recovery)))
         except Exception as error:
             log.exception("run %s cannot be brought up", entry.member)
             give_up(service, entry.member, entry.version, f"{type(error).__name__}: {error}")
@@ -83,12 +82,28 @@ def _bring_up(service: Service, runs: Sequence[Due]) -> None:
     _send(service, nudges)
 
 
-def _send(service: Service, nudges: Sequence[tuple[str, int, Job]]) -> None:
+def is_abandoned(held: Held, now: Instant) -> bool:
+    """Whether what is in hand is to be taken away, of a run that is due.
+
+    A repair's lease is what it is due for. Of a run that is told of, the artifact may be due.
+    """
+    recovery = held.run.recovery
+    if recovery.holder is None:
+        return False
+    return not recovery.is_fixed or now.to_micros() >= held.until * 1000
+
+
+def _closed_at(recovery: Recovery) -> int:
+    """Since when its log is fixed, in milliseconds; 0 while it is not."""
+    return recovery.evaluated_at.to_micros() // 1000 if recovery.is_fixed and recovery.evaluated_at else 0
+
+
+def _send(service: Service, nudges: Sequence[Resend]) -> None:
     verdicts = service.ledger.resend(nudges)
-    for (run_id, version, _), verdict in zip(nudges, verdicts, strict=True):
+    for nudge, verdict in zip(nudges, verdicts, strict=True):
         if verdict.startswith("error"):
-            log.error("run %s cannot be brought up: %s", run_id, verdict)
-            give_up(service, run_id, version, verdict)
+            log.error("run %s cannot be brought up: %s", nudge.run_id, verdict)
+            give_up(service, nudge.run_id, nudge.version, verdict)
     if sent := verdicts.count("sent"):
         log.info("%d runs were due: their nudges were sent", sent)
 
@@ -108,11 +123,13 @@ def _taking_back(
     service: Service, held: Held, now: Instant, *, counts: bool = True, finished: Finished | None = None
 ) -> Move:
     recovery, limits = held.run.recovery, service.settings.limits
-    if recovery.phase is Phase.SETTLING:
-        step = advance(recovery, NoticeEnded(recovery.notice_tries >= limits.notice_tries), now)
-    else:
+    if not recovery.is_fixed:
         step = advance(recovery, RepairLost(limits.max_lost_repairs, counts), now)
-    return move_for(service, held, step, now, finished=finished, at_once=True)
+        return move_for(service, held, step, now, finished=finished, at_once=True)
+    final = recovery.notice_tries >= limits.notice_tries
+    lost = f"it was lost with {recovery.holder}; nobody knows whether it was delivered" if final else ""
+    step = advance(recovery, NoticeEnded(final), now)
+    return move_for(service, held, step, now, finished=finished, at_once=True, unheard=lost)
 
 
 def _taking_verdict(service: Service, held: Held, verdict: FailureSignal, now: Instant) -> Move:
@@ -128,6 +145,6 @@ def _take_back(service: Service, lost: Sequence[tuple[Held, Move]]) -> list[str]
         recovery = held.run.recovery
         if held.verdict is not None:
             continue
-        what = "notice" if recovery.phase is Phase.SETTLING else "repair"
+        what = "notice" if recovery.is_fixed else "repair"
         log.warning("run %s: its %s is no longer with %s (%s)", recovery.run_id, what, recovery.holder, verdict)
     return verdicts

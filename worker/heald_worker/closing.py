@@ -1,4 +1,8 @@
-"""The end of a batch of recoveries: their artifacts on disk, all at once, and the commits that come after."""
+"""The end of a batch of recoveries: somebody is told, and their artifacts are written, all at once.
+
+The two wait for each other nowhere. The jobs of notices go out before this process turns to its disk, and whoever tells
+commits meanwhile: a run that moved under an artifact is recorded as it is then.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,18 @@ from heald_worker.agenda import give_up
 from heald_worker.artifacts import ArtifactsUnavailable, Item, WriteResult, write_artifacts
 from heald_worker.commits import Closing, Planned, commit_plans, stumble
 from heald_worker.core.instant import Instant
-from heald_worker.core.recovery import Recorded, advance
-from heald_worker.moves import seal
+from heald_worker.core.recovery import Phase, Recorded, advance
+from heald_worker.ledger import Finished, Held
+from heald_worker.moves import Sealed, notice_is_due, notice_job, seal
 from heald_worker.service import Service, log
+
+COMMIT_TRIES = 5
+"""A claim, a failed try and another claim may come in between; then the agenda brings the run up again."""
 
 
 def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
-    """Write the artifacts of closing runs, all of a batch at once, and commit what comes after."""
+    """Have somebody told of closing runs, write the artifacts of a batch all at once, and commit what comes after."""
+    _send_notices(service, [each.held for each in closing], now)
     logs = []
     for each in closing:
         try:
@@ -37,9 +46,44 @@ def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
             continue
         if result.state == "replaced":
             log.warning("run %s had another artifact; the ledger's took its place", recovery.run_id)
-        notify = service.notice_for(recovery.ending, held.run) is not None
-        planned.append(Planned(held, advance(recovery, Recorded(notify), now), finished, sealed=sealed))
-    commit_plans(service, planned, now)
+        planned.append(_recorded(service, held, sealed, now, finished))
+    _commit(service, planned, now)
+
+
+def _send_notices(service: Service, closing: Sequence[Held], now: Instant) -> None:
+    jobs = [notice_job(held, now) for held in closing if _is_to_be_told(service, held) and notice_is_due(held, now)]
+    if jobs:
+        service.ledger.resend(jobs)
+        service.notices_out()
+
+
+def _is_to_be_told(service: Service, held: Held) -> bool:
+    return service.notice_for(held.run.recovery.ending, held.run) is not None
+
+
+def _recorded(service: Service, held: Held, sealed: Sealed, now: Instant, finished: Finished | None = None) -> Planned:
+    step = advance(held.run.recovery, Recorded(_is_to_be_told(service, held)), now)
+    return Planned(held, step, finished, sealed=sealed)
+
+
+def _commit(service: Service, planned: Sequence[Planned], now: Instant) -> None:
+    """Commit that logs are recorded, again for runs that moved on as somebody told of them."""
+    for _ in range(COMMIT_TRIES):
+        moved = commit_plans(service, planned, now).moved
+        if not moved:
+            return
+        now, found = service.ledger.load([plan.held.run.recovery.run_id for plan in moved])
+        planned = [
+            _recorded(service, held, plan.sealed, now)
+            for plan, held in zip(moved, found, strict=True)
+            if plan.sealed and isinstance(held, Held) and _is_the_log_of(held, plan.sealed)
+        ]
+
+
+def _is_the_log_of(held: Held, sealed: Sealed) -> bool:
+    """Whether these bytes are still what the run waits for: a server that forgot a second may close it anew."""
+    recovery = held.run.recovery
+    return recovery.phase is Phase.CLOSING and seal(recovery) == sealed
 
 
 def _write(service: Service, items: Sequence[Item]) -> list[WriteResult]:

@@ -34,10 +34,11 @@ class Closing(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """What a batch of commits leaves to do: runs to close, and runs to go on with."""
+    """What a batch of commits leaves: runs to close, runs to go on with, and steps that somebody was faster than."""
 
     closing: list[Closing]
     in_hand: list[InHand]
+    moved: list[Planned]
 
 
 def commit_plans(service: Service, planned: Iterable[Planned], now: Instant, hand: Hand | None = None) -> Committed:
@@ -49,12 +50,14 @@ def commit_plans(service: Service, planned: Iterable[Planned], now: Instant, han
             plans.append(plan)
         except Exception as error:  # noqa: BLE001  one run's trouble stops no other
             stumble(service, plan.held, error)
-    closing, going_on, stale = list[Closing](), list[InHand](), []
+    closing, going_on, moved, stale = list[Closing](), list[InHand](), list[Planned](), []
     for plan, move, verdict in zip(plans, moves, service.ledger.commit(moves), strict=True):
         if verdict not in GONE_THROUGH:
             if verdict.startswith("error"):
                 log.error("run %s was not committed: %s", move.run_id, verdict)
-            elif plan.finished:
+                continue
+            moved.append(plan)
+            if plan.finished:
                 stale.append(plan.finished)
         elif plan.step.recovery.phase is Phase.CLOSING:
             closing.append(Closing(plan.held.after(move, plan.step.recovery), None))
@@ -62,7 +65,7 @@ def commit_plans(service: Service, planned: Iterable[Planned], now: Instant, han
             going_on.append(in_hand(plan.held.after(move, plan.step.recovery), move.job))
     if stale:
         discard(service, stale)
-    return Committed(closing, going_on)
+    return Committed(closing, going_on, moved)
 
 
 def _move(service: Service, plan: Planned, now: Instant, commit_id: str, hand: Hand | None) -> Move:

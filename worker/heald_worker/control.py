@@ -71,21 +71,20 @@ class Control:
         self._lanes = ThreadPoolExecutor(LANES - 1, thread_name_prefix="heald-lane")
         self._notices = ThreadPoolExecutor(NOTICES_AT_ONCE, thread_name_prefix="heald-notice")
         self._telling: set[Future[None]] = set()
+        self._choosing = Lock()
+        service.notices_out = self._take_notices
         self._janitor_due = 0.0
         self._closing = False
 
     def turn(self) -> Backlog | None:
         """Do a batch of everything there is. Returns None when something was done, else what still waits."""
         backlog = self.backlog()
-        under_way = {future for future in self._telling if not future.done()}
-        if len(under_way) < len(self._telling):
-            self._janitor_due = 0.0  # what came of a notice may be another try, soon
-        self._telling = under_way
+        self._let_go_of_told()
         if backlog.paused:
             return backlog
         busy = self._tend()
         busy |= self._in_lanes(backlog)
-        busy |= self._work_off(queues.ESCALATE, backlog.escalate, NOTICES_AT_ONCE - len(self._telling))
+        busy |= backlog.escalate > 0 and self._take_notices()
         if not busy:
             return backlog
         self._janitor_due = min(self._janitor_due, time.monotonic() + JANITOR_BUSY)
@@ -217,6 +216,18 @@ class Control:
             for nudge in nudges:
                 self._tell(nudge)
         return True
+
+    def _take_notices(self) -> bool:
+        """Begin with notices that wait, as far as there is room; any thread may, before it turns to its disk."""
+        with self._choosing:
+            self._let_go_of_told()
+            return self._work_off(queues.ESCALATE, NOTICES_AT_ONCE, NOTICES_AT_ONCE - len(self._telling))
+
+    def _let_go_of_told(self) -> None:
+        under_way = {future for future in self._telling if not future.done()}
+        if len(under_way) < len(self._telling):
+            self._janitor_due = 0.0  # what came of a notice may be another try, soon
+        self._telling = under_way
 
     def _tell(self, nudge: Nudged) -> None:
         telling = self._notices.submit(_told, self.service, nudge, lambda: self._closing)

@@ -162,7 +162,8 @@ def _told_of(verdict: Verdict) -> dict[str, object]:
 def _recorded_repair(service: Service, held: Held, now: Instant) -> tuple[Event, dict[str, object]]:
     run, recovery = held.run, held.run.recovery
     repair = service.repair_for(recovery, run.dry_run)
-    if recovery.phase is not Phase.WAITING or service.starts_something(repair):
+    is_for_others = service.starts_something(repair) or service.is_repaired_elsewhere(recovery, run.dry_run)
+    if recovery.phase is not Phase.WAITING or is_for_others:
         raise InvalidTransition(recovery.phase, RepairEnded(RecoveryAttemptResult(False)))
     if run.dry_run:
         return RepairEnded(RecoveryAttemptResult(False)), {"detail": "dry run: nothing was repaired"}

@@ -94,8 +94,8 @@ NOWHERE = ("", "")
 _decode_priors = msgspec.json.Decoder(list[Ended]).decode
 
 
-def look_back(service: Service, reports: Sequence[FailureReport | Exception]) -> tuple[Instant, list[Past]]:
-    """The server's time and the past of each report, in one round trip for the whole batch."""
+def look_back(service: Service, reports: Sequence[object]) -> tuple[Instant, list[Past]]:
+    """The server's time and each report's past, in one round trip for the batch; what is no report has none."""
     pipe = service.client.pipeline(transaction=False)
     places = [_places(service, report) if isinstance(report, FailureReport) else NOWHERE for report in reports]
     asked = sorted({key for place in places for key in place} - {""})
@@ -136,7 +136,7 @@ class _Keys(NamedTuple):
     incident: str = ""
 
     @classmethod
-    def of(cls, report: FailureReport | Exception) -> _Keys:
+    def of(cls, report: object) -> _Keys:
         if not isinstance(report, FailureReport):
             return cls()
         context, cause = report.context, incident_of(report.context, report.signal)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from heald_producer.probe import Probe, decode_probe
 from heald_producer.signals import MAX_REPORT_BYTES, FailureReport
 from heald_producer.wire import PoisonReport, decode_report
 from heald_worker import keys
@@ -48,7 +49,7 @@ class Arrived(NamedTuple):
 
     raw: bytes
     length: int
-    report: FailureReport | PoisonReport
+    report: FailureReport | PoisonReport | Probe
 
 
 def new_token() -> str:
@@ -140,7 +141,7 @@ def _arrive(raw: bytes, length: int) -> Arrived:
     try:
         return Arrived(raw, length, decode_report(raw))
     except PoisonReport as poison:
-        return Arrived(raw, length, poison)
+        return Arrived(raw, length, decode_probe(raw) or poison)
 
 
 class _Batch:
@@ -152,7 +153,10 @@ class _Batch:
         self.jobs = JobPacker()
 
     def item(self, arrived: Arrived, past: Past) -> list[object]:
-        """One report as the commit script takes it: a run to create, or a dead letter."""
+        """One report as the commit script takes it: a run to create, a dead letter, or a probe to be counted."""
+        if isinstance(arrived.report, Probe):
+            self._opened.append(None)
+            return ["probe"]
         if letter := self._refused(arrived):
             self._opened.append(None)
             return ["dead", letter]
@@ -186,6 +190,7 @@ class _Batch:
     def _refused(self, arrived: Arrived) -> list[object]:
         """The dead letter that a report becomes; nothing when it can be accepted."""
         report, most = arrived.report, self._service.settings.retention.spool
+        assert not isinstance(report, Probe)
         if isinstance(report, PoisonReport):
             # A newer producer's report is worth a replay once this service is newer, too.
             body = arrived.raw if report.reason == "unknown_version" else arrived.raw[:POISON_PREFIX]

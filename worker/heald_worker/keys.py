@@ -29,12 +29,18 @@ CORRECTIONS = "heald:corrections"
 PARKED = "heald:parked"
 """Hash: folded run id -> why the run cannot be advanced."""
 
+UNHEARD = "heald:unheard"
+"""Stream: notices that failed for good. Fields `run`, `ending`, `tries`, `reason`."""
+
+UNCLOSED = "heald:unclosed"
+"""Sorted set: folded run id -> when its log was fixed (ms), of runs that take long to end all the same."""
+
 PAUSED = "heald:paused"
 """String: set while nothing new is to be begun; its value tells who paused and why."""
 
 STATS = "heald:stats"
-"""Hash: counters since the server's keys were made: `accepted`, `duplicate`, `dead`, `ended_<ending>`; and
-what stands in `DEAD`: `letters`, `letter_bytes`."""
+"""Hash: counters since the server's keys were made: `accepted`, `duplicate`, `dead`, `probes`, `ended_<ending>`,
+`notices_failed`; and what stands in `DEAD`: `letters`, `letter_bytes`."""
 
 REMEDIES = "heald:remedies"
 """Hash: digest -> a table of remedies (JSON), and `<digest>:runs` -> how many open runs use it."""
@@ -50,6 +56,8 @@ BRANCH_PREFIX = "heald:branch:"
 JOINED = "joined:"
 """In a tombstone, before the name of the run that its report joined, in place of a stream entry's id."""
 
+PLAYBOOK_PREFIX = "heald:playbook:"
+
 INTAKE_MEMBER = "intake:"
 """How an intake token stands on the agenda; run ids hold no colon."""
 
@@ -61,7 +69,8 @@ def fold(run_id: str) -> str:
 
 
 def run(run_id: str) -> str:
-    """Hash of an open run: `v` version, `c` commit id, `s` state (JSON), `d` report digest, `n` re-sends."""
+    """Hash of an open run: `v` version, `c` commit id, `s` state (JSON), `d` report digest, `n` re-sends, `l` whose
+    lease runs, `u` until when."""
     return RUN_PREFIX + fold(run_id)
 
 
@@ -96,6 +105,11 @@ def branch(repository: str, ref: str) -> str:
     """Hash: the run whose repair works on this branch, and those that wait for it."""
     text = "\0".join((repository, ref))
     return BRANCH_PREFIX + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def playbook(digest: str) -> str:
+    """String (JSON): what workers with this playbook have repairs for."""
+    return PLAYBOOK_PREFIX + digest
 
 
 def flaky(fingerprint: str) -> str:

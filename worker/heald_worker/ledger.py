@@ -32,6 +32,10 @@ class Held(NamedTuple):
     The number alone is no fence: a server that forgot its last second counts the same numbers again.
     `spent` is what was done about this job of this commit in whatever run: a field of its record -> how often.
     `verdict` is the failure of a later attempt of the CI, which is what the retry in hand came to.
+
+    Attributes:
+        claim: the commit that claimed its repair or notice, while somebody has it in hand.
+        until: when the lease of that ends or, where nobody has it, when its notice may be tried again (ms).
     """
 
     run: Run
@@ -40,11 +44,25 @@ class Held(NamedTuple):
     digest: str
     spent: Mapping[str, int] = {}
     verdict: FailureSignal | None = None
+    claim: str = ""
+    until: int = 0
 
     def after(self, move: Move, recovery: Recovery) -> Held:
         """The same run once the move to this state has been committed."""
         run = replace(self.run, recovery=recovery, format=STATE_FORMAT)
-        return self._replace(run=run, version=self.version + 1, commit_id=move.commit_id, verdict=None)
+        claim = self.claim if move.term is KEPT else move.term.claim
+        return self._replace(run=run, version=self.version + 1, commit_id=move.commit_id, verdict=None, claim=claim)
+
+
+class Term(NamedTuple):
+    """For how long a repair or notice is left to whoever has it in hand or, without a claim, is not to be begun."""
+
+    claim: str = ""
+    ms: int = 0
+
+
+NO_TERM, KEPT = Term(), Term(ms=-1)
+"""Nothing is in hand or put off; what the commits before have said about that holds on."""
 
 
 class Finished(NamedTuple):
@@ -83,6 +101,9 @@ class Move(NamedTuple):
 
     `opened` is what is fixed of the run, where the ledger does not hold it as a part of its own yet. `joinable` says
     what a report may do to the run from now on, `branch` is the key of the branch that its repair holds.
+    `unheard` are the fields of a notice that has failed for good, to be kept until it is sent again.
+    `opened` is what is fixed of the run, where the ledger does not hold it as a part of its own yet. With a term that
+    is kept, the run is due when that ends, not in `due_ms`.
     """
 
     run_id: str
@@ -95,11 +116,26 @@ class Move(NamedTuple):
     job: Job | None = None
     finished: Finished | None = None
     completion: Completion | None = None
+    unheard: Sequence[str] = ()
     opened: bytes = b""
     budget: Budget | None = None
     joinable: str = ""
     takes_verdict: bool = False
     branch: str = ""
+    term: Term = NO_TERM
+
+
+class Resend(NamedTuple):
+    """The nudge of a run at a version, to be sent again.
+
+    Attributes:
+        closed_at: when the log of a run that takes long to end was fixed (ms), so that it is told of; else 0.
+    """
+
+    run_id: str
+    version: int
+    job: Job
+    closed_at: int = 0
 
 
 class Due(NamedTuple):
@@ -108,6 +144,9 @@ class Due(NamedTuple):
     member: str
     version: int
 
+
+UNHEARD_MOST = 1000
+"""Notices that failed, and are kept to be sent again; the oldest go first."""
 
 _encode_facts = msgspec.json.Encoder().encode
 
@@ -168,7 +207,7 @@ class Ledger:
         folded = [keys.fold(run_id) for run_id in run_ids]
         seconds, micros, *cells = unpack(self.scripts["load"](args=[keys.RUN_PREFIX, pack(folded)]))
         now = Instant(int(seconds or 0), int(micros or 0) * 1000)
-        rows = zip(*[iter(cells)] * 7, strict=True)
+        rows = zip(*[iter(cells)] * 9, strict=True)
         return now, [_held(run_id, *row) for run_id, row in zip(run_ids, rows, strict=True)]
 
     def commit(self, moves: Sequence[Move]) -> list[str]:
@@ -182,7 +221,7 @@ class Ledger:
             return []
         spans = self.spans
         answers = self.scripts["commit"](
-            keys=[keys.AGENDA, keys.EVENTS, keys.RECOVERIES, keys.STATS, keys.PARKED],
+            keys=[keys.AGENDA, keys.EVENTS, keys.RECOVERIES, keys.STATS, keys.PARKED, keys.UNCLOSED, keys.UNHEARD],
             args=[
                 pack(_packed_batch(moves)),
                 spans.events,
@@ -195,6 +234,7 @@ class Ledger:
                 MARK_LIFE,
                 spans.budgets,
                 keys.REMEDIES,
+                UNHEARD_MOST,
             ],
         )
         return str(answers.decode()).split("\n")
@@ -207,7 +247,7 @@ class Ledger:
         )
         return int(wait), [Due(member.decode(), int(version)) for member, version in entries]
 
-    def resend(self, nudges: Sequence[tuple[str, int, Job]]) -> list[str]:
+    def resend(self, nudges: Sequence[Resend]) -> list[str]:
         """Send the nudges of runs, each for a version, again: all in one round trip.
 
         Returns:
@@ -216,8 +256,8 @@ class Ledger:
         if not nudges:
             return []
         jobs = JobPacker()
-        items = [(keys.fold(run_id), version, jobs.pack(job)) for run_id, version, job in nudges]
-        answers = self.scripts["resend"](args=[pack([items, jobs.shared]), keys.RUN_PREFIX])
+        items = [(keys.fold(each.run_id), each.version, jobs.pack(each.job), each.closed_at) for each in nudges]
+        answers = self.scripts["resend"](keys=[keys.UNCLOSED], args=[pack([items, jobs.shared]), keys.RUN_PREFIX])
         return str(answers.decode()).split("\n")
 
     def renew(self, claimed: Held, lease_ms: int, client: redis.Redis | None = None) -> bool:
@@ -225,7 +265,7 @@ class Ledger:
         run_id = claimed.run.recovery.run_id
         answer = self.scripts["renew"](
             keys=[keys.run(run_id), keys.AGENDA],
-            args=[claimed.commit_id, lease_ms, keys.fold(run_id)],
+            args=[claimed.commit_id, lease_ms, keys.fold(run_id), "" if claimed.run.recovery.is_fixed else "1"],
             client=client,
         )
         return bool(answer)
@@ -258,16 +298,19 @@ def _held(
     opened: bytes | None,
     spent: bytes | None,
     verdict: bytes | None,
+    claim: bytes | None,
+    until: bytes | None,
 ) -> Held | UnreadableRun | None:
     if version is None:
         return UnreadableRun(run_id, -1, state.decode()) if state else None
     try:
         run = decode_run(run_id, int(version), state or b"", opened)
-        known = (commit_id or b"").decode(), (digest or b"").decode(), read_spent(spent)
-        return Held(run, int(version), *known, _decode_verdict(verdict) if verdict else None)
+        made_by, of_report, claimed_by = ((text or b"").decode() for text in (commit_id, digest, claim))
+        known = (made_by, of_report, read_spent(spent), _decode_verdict(verdict) if verdict else None)
+        return Held(run, int(version), *known, claimed_by, int(until or 0))
     except UnreadableRun as unreadable:
         return unreadable
-    except ValueError as error:
+    except (ValueError, msgspec.MsgspecError) as error:
         return UnreadableRun(run_id, -1, f"its hash cannot be read: {error}")
 
 
@@ -308,4 +351,6 @@ def _packed(move: Move, jobs: JobPacker) -> list[object]:
         move.joinable,
         move.takes_verdict,
         move.branch,
+        False if move.term == NO_TERM else move.term,
+        move.unheard or False,
     ]

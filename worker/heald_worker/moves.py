@@ -16,10 +16,14 @@ from heald_worker.core.recovery import Announce, Ending, Phase, Recovery, Step, 
 from heald_worker.core.taxonomy import FailureClass
 from heald_worker.flaky import lesson_of
 from heald_worker.ledger import (
+    KEPT,
+    NO_TERM,
     Completion,
     Finished,
     Held,
     Move,
+    Resend,
+    Term,
     encode_facts,
     new_commit_id,
 )
@@ -29,6 +33,9 @@ from heald_worker.queues import Hand
 from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.service import Service, milliseconds, rq_time
 from heald_worker.states import Run, encode_opened, encode_progress
+
+LONGEST_RETRY_AFTER = 300.0
+"""Seconds that somebody who is told may put the next try off."""
 
 
 class Sealed(NamedTuple):
@@ -63,20 +70,51 @@ def next_look(service: Service) -> Wait:
     return Wait(milliseconds(service.settings.timing.resend_first), True)
 
 
-def wait_for(service: Service, run: Run) -> Wait:
+def wait_for(service: Service, run: Run, retry_after: float = 0.0) -> Wait:
     """The place on the agenda of a run that has just come to this state."""
-    timing, recovery = service.settings.timing, run.recovery
+    timing, recovery, look = service.settings.timing, run.recovery, next_look(service)
+    rest = _rest(service, recovery, retry_after)
     match recovery.phase:
         case Phase.WAITING if recovery.action is RecoveryAction.RETRY:
             if recovery.decisions[-1].failure_class is FailureClass.TEST:
                 return Wait(backoff(timing.retry_first, timing.retry_most, recovery), False)
             return Wait(backoff(timing.transient_first, timing.transient_most, recovery), False)
-        case _ if recovery.holder is not None:
-            return Wait(milliseconds(timing.lease), False)
-        case Phase.SETTLING if recovery.notice_tries:
-            return Wait(backoff(timing.notice_first, timing.notice_most, recovery), False)
+        case Phase.CLOSING if rest:
+            return Wait(min(rest, look.due_ms), False)
+        case _ if rest:
+            return Wait(rest, False)
         case _:
-            return next_look(service)
+            return look
+
+
+def _rest(service: Service, recovery: Recovery, retry_after: float) -> int:
+    """Milliseconds for which its repair or notice is left to its holder, or its notice is put off; 0 for neither."""
+    timing = service.settings.timing
+    if recovery.holder is not None:
+        return milliseconds(timing.lease)
+    if recovery.is_fixed and recovery.notice_tries and not recovery.told:
+        wished = milliseconds(min(retry_after, LONGEST_RETRY_AFTER))
+        return max(wished, backoff(timing.notice_first, timing.notice_most, recovery))
+    return 0
+
+
+def _term(service: Service, held: Held, recovery: Recovery, commit_id: str, retry_after: float) -> Term:
+    """What the move to this state says about leases: an artifact that was written changes nothing of a notice's."""
+    rest = _rest(service, recovery, retry_after)
+    if rest and held.run.recovery.phase is Phase.CLOSING and recovery.phase is Phase.SETTLING:
+        return KEPT
+    return Term(commit_id if recovery.holder else "", rest) if rest else NO_TERM
+
+
+def notice_is_due(held: Held, now: Instant) -> bool:
+    """Whether its notice may be begun, if there is anybody to tell."""
+    return held.run.recovery.waits_for_notice and now.to_micros() >= held.until * 1000
+
+
+def notice_job(held: Held, now: Instant) -> Resend:
+    """The job that has somebody told, for a run that also waits for its artifact."""
+    run_id = held.run.recovery.run_id
+    return Resend(run_id, held.version, queues.nudge_job(queues.ESCALATE, run_id, held.version, rq_time(now)))
 
 
 def backoff(first: float, most: float, recovery: Recovery) -> int:
@@ -102,7 +140,7 @@ def job_for(service: Service, run: Run, version: int, now: Instant, hand: Hand |
     run_id, at = run.recovery.run_id, rq_time(now)
     if nudge.job == "repair":
         repair = service.repair_for(run.recovery, run.dry_run)
-        if service.starts_something(repair):
+        if service.starts_something(repair) or service.is_repaired_elsewhere(run.recovery, run.dry_run):
             return queues.nudge_job(queues.REPAIR, run_id, version, at, job_timeout(service, repair))
         return queues.nudge_job(queues.RECORD, run_id, version, at, hand=hand)
     if nudge.job == "decide":
@@ -137,6 +175,8 @@ def move_for(
     commit_id: str = "",
     sealed: Sealed | None = None,
     takes_verdict: bool = False,
+    unheard: str = "",
+    retry_after: float = 0.0,
 ) -> Move:
     """The fenced move that brings a run to the step's state, with everything the step owes.
 
@@ -149,13 +189,17 @@ def move_for(
         commit_id: what the moves of one batch have in common; a new one without it.
         sealed: the log of a run that ends, where the caller has it.
         takes_verdict: the step heeds the verdict of the CI that waits, or a person's word goes before it.
+        unheard: why its notice failed for good, if it did.
+        retry_after: seconds to wait at least before its notice is tried again.
     """
     run = replace(held.run, recovery=step.recovery)
-    completion, job, wait, state = None, None, Wait(0, False), b""
+    completion, job, wait, state, term = None, None, Wait(0, False), b"", NO_TERM
+    commit_id = commit_id or new_commit_id()
     if run.recovery.phase is Phase.ENDED:
         completion = _completion(service, run, held.digest, sealed or seal(run.recovery))
     else:
-        wait = next_look(service) if at_once else wait_for(service, run)
+        wait = next_look(service) if at_once else wait_for(service, run, retry_after)
+        term = NO_TERM if at_once else _term(service, held, run.recovery, commit_id, retry_after)
         state = encode_progress(run.recovery)
         if wait.nudge and nudge:
             job = job_for(service, run, held.version + 1, now, hand)
@@ -163,18 +207,20 @@ def move_for(
         run_id=run.recovery.run_id,
         version=held.version,
         base=held.commit_id,
-        commit_id=commit_id or new_commit_id(),
+        commit_id=commit_id,
         state=state,
         due_ms=wait.due_ms,
         announces=_told(step, detail) if detail else step.announces,
         job=job,
         finished=finished,
         completion=completion,
+        unheard=_unheard(run.recovery, unheard) if unheard else (),
         opened=b"" if run.is_parted or not state else encode_opened(run),
         budget=None if run.dry_run else budget_of(held.run.recovery, step.recovery),
         joinable=joinable(run),
         takes_verdict=takes_verdict,
         branch=branch_of(run),
+        term=term,
     )
 
 
@@ -194,6 +240,11 @@ def branch_of(run: Run) -> str:
     if recovery.phase is not Phase.REPAIRING or recovery.action is RecoveryAction.RETRY or not context.repository:
         return ""
     return keys.branch(context.repository, ref) if ref else ""
+
+
+def _unheard(recovery: Recovery, reason: str) -> tuple[str, ...]:
+    fields = ("run", recovery.run_id, "ending", recovery.ending or "")
+    return (*fields, "tries", str(recovery.notice_tries), "reason", reason)
 
 
 def _told(step: Step, detail: dict[str, object]) -> tuple[Announce, ...]:

@@ -6,12 +6,15 @@ One call is one try; who repeats it, and how often, is the caller's. `docs/repai
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
+from heald_producer.mask import Masker, secret_values
 from heald_worker.playbook import CommandNotice, Notice, WebhookNotice
 from heald_worker.repairs.command import how_it_ended, masker_for, run_at
 from heald_worker.repairs.facts import (
@@ -27,12 +30,26 @@ from heald_worker.repairs.order import one_line
 from heald_worker.repairs.output import end_of_output
 from heald_worker.webhook import Undelivered, post_json
 
+MIN_SECRET_PART = 12
+"""Characters from which on a part of a webhook's URL, or of a header, is taken for a password."""
+SHOWN_ANSWER = 200
+"""Characters of a webhook's answer that are shown."""
+PASSING = (408, 425, 429)
+"""Answers of the 4xx that say something of the moment, and nothing of the notice."""
+
 
 class Delivery(msgspec.Struct, frozen=True):
-    """What came of one try, and one line about it for people."""
+    """What came of one try, and one line about it for people.
+
+    Attributes:
+        refused: the same again would be answered the same.
+        retry_after: seconds that the other side asks to wait before the next try; 0 where it does not.
+    """
 
     delivered: bool
     detail: str
+    refused: bool = False
+    retry_after: float = 0.0
 
 
 def _never() -> bool:
@@ -98,7 +115,25 @@ def _post(notice: WebhookNotice, told: Mapping[str, Any], environ: Mapping[str, 
         time_limit=notice.time_limit,
         forbid=notice.forbid,
     )
-    return Delivery(200 <= answer.status < 300, one_line(f"answered {answer.status} {answer.reason}"))
+    status = answer.status
+    delivered, refused = 200 <= status < 300, 400 <= status < 500 and status not in PASSING
+    detail = f"answered {status} {answer.reason}"
+    if answer.text.strip() and not delivered:
+        masker = Masker([*secret_values(environ, os.path.exists), *_secrets_of(notice.url, headers)])
+        detail += f": {one_line(masker.text(answer.text))[:SHOWN_ANSWER]}"
+    wait = answer.retry_after if status in (429, 503) else 0.0
+    return Delivery(delivered, one_line(detail), refused, wait)
+
+
+def _secrets_of(url: str, headers: Mapping[str, str]) -> Iterator[str]:
+    """What a webhook was asked with, and may answer with: its headers, and of its URL what may be the password."""
+    for value in headers.values():
+        yield value
+        yield from (word for word in value.split() if len(word) >= MIN_SECRET_PART)
+    target = urlsplit(url)
+    whole = f"{target.path}?{target.query}"
+    parts = re.split(r"[/?&=]", whole)
+    yield from (part for part in (target.path, whole, *parts) if len(part) >= MIN_SECRET_PART)
 
 
 def notice_variables(facts: Mapping[str, Any]) -> dict[str, str]:

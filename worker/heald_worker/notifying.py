@@ -9,8 +9,9 @@ from threading import Event
 import msgspec
 import redis
 
+from heald_producer.signals import Context
 from heald_worker.commits import GONE_THROUGH, discard
-from heald_worker.core.recovery import Claim, NoticeEnded, Phase, Recovery, advance, log_of
+from heald_worker.core.recovery import Claim, Ending, NoticeEnded, Phase, advance, log_of
 from heald_worker.decisions import Nudged
 from heald_worker.leases import Lease, renewing
 from heald_worker.ledger import Held
@@ -19,11 +20,14 @@ from heald_worker.notices import Delivery, deliver
 from heald_worker.playbook import Notice
 from heald_worker.records import canonical_bytes, digest_of
 from heald_worker.service import Service, log
-from heald_worker.states import UnreadableRun
+from heald_worker.states import Run, UnreadableRun
+
+COMMIT_TRIES = 3
+"""While a notice is in hand one thing alone may move its run: that its log is recorded."""
 
 
 def notify(service: Service, nudge: Nudged, stopping: Callable[[], bool] = lambda: False) -> None:
-    """Deliver the notice of a settling run once, and commit whether it went through or is to be tried again.
+    """Deliver a run's notice once, and commit whether it went through or is to be tried again.
 
     Args:
         stopping: when it turns true, a notice that runs a command is ended, and tried again later.
@@ -32,7 +36,7 @@ def notify(service: Service, nudge: Nudged, stopping: Callable[[], bool] = lambd
     if isinstance(held, UnreadableRun):
         log.error("%s", held)
         return
-    if held is None or held.version != nudge.version or not _waits_for_notice(held.run.recovery):
+    if held is None or held.version != nudge.version or not _waits_for_notice(service, held.run):
         discard(service, [nudge.finished])
         return
     step = advance(held.run.recovery, Claim(service.name), now)
@@ -46,10 +50,15 @@ def notify(service: Service, nudge: Nudged, stopping: Callable[[], bool] = lambd
         taken = Event()
         with renewing(lease, taken.set):
             _deliver(service, claimed, notice, lambda: stopping() or taken.is_set())
+    elif verdict == "moved":
+        discard(service, [nudge.finished])
 
 
-def _waits_for_notice(recovery: Recovery) -> bool:
-    return recovery.phase is Phase.SETTLING and recovery.holder is None
+def _waits_for_notice(service: Service, run: Run) -> bool:
+    """Where nobody is to be told, a closing run needs no notice; a settling one needs somebody to say so."""
+    recovery = run.recovery
+    is_somebody = recovery.phase is Phase.SETTLING or service.notice_for(recovery.ending, run) is not None
+    return recovery.waits_for_notice and is_somebody
 
 
 def _deliver(service: Service, held: Held, notice: Notice | None, stopping: Callable[[], bool]) -> None:
@@ -57,9 +66,9 @@ def _deliver(service: Service, held: Held, notice: Notice | None, stopping: Call
     if notice is None:
         delivery = Delivery(False, "no notice is configured any more")
     else:
-        delivery = deliver(notice, notice_facts(held), scratch=service.scratch, stopping=stopping)
+        delivery = deliver(notice, notice_facts(held.run), scratch=service.scratch, stopping=stopping)
     last = run.recovery.notice_tries >= limits.notice_tries and not stopping()  # one that was cut short is not the last
-    final = delivery.delivered or notice is None or last
+    final = delivery.delivered or delivery.refused or notice is None or last
     if not delivery.delivered:
         log.warning(
             "run %s: its notice failed%s: %s",
@@ -67,27 +76,54 @@ def _deliver(service: Service, held: Held, notice: Notice | None, stopping: Call
             " for good" if final else "",
             delivery.detail,
         )
-    detail = {"delivered": delivery.delivered, "detail": delivery.detail}
     try:
-        now = service.ledger.now()
-        step = advance(run.recovery, NoticeEnded(final), now)
-        service.ledger.commit([move_for(service, held, step, now, detail=detail)])
+        verdict = _hand_in(service, held, delivery, final)
     except redis.RedisError as trouble:
         log.error("run %s: what came of its notice waits for the agenda: %s", run.recovery.run_id, trouble)
+        return
+    if verdict not in GONE_THROUGH:
+        log.warning("run %s: what came of its notice was not committed: %s", run.recovery.run_id, verdict)
 
 
-def notice_facts(held: Held) -> dict[str, object]:
+def _hand_in(service: Service, claimed: Held, delivery: Delivery, final: bool) -> str:
+    """Commit what came of a notice, to the run as it is by now: its log may have been recorded meanwhile.
+
+    Returns:
+        The verdict; `moved` when the claim is over.
+    """
+    now, held = service.ledger.now(), claimed
+    detail: dict[str, object] = {"delivered": delivery.delivered, "detail": delivery.detail}
+    unheard = delivery.detail if final and not delivery.delivered else ""
+    for _ in range(COMMIT_TRIES):
+        step = advance(held.run.recovery, NoticeEnded(final), now)
+        after = delivery.retry_after
+        move = move_for(service, held, step, now, detail=detail, unheard=unheard, retry_after=after)
+        [verdict] = service.ledger.commit([move])
+        if verdict != "moved":
+            return verdict
+        now, [found] = service.ledger.load([claimed.run.recovery.run_id])
+        if not isinstance(found, Held) or found.claim != claimed.claim:
+            break
+        held = found
+    return "moved"
+
+
+def notice_facts(run: Run) -> dict[str, object]:
     """What a notice is told: the run, how it ended, its log and where it happened."""
-    recovery = held.run.recovery
-    recovery_log = log_of(recovery)
-    data = canonical_bytes(recovery_log)
+    data = canonical_bytes(log_of(run.recovery))
+    return facts_told(data, run.recovery.ending, run.policy_name, run.generation, run.context)
+
+
+def facts_told(data: bytes, ending: Ending | None, policy: str, generation: int, context: Context) -> dict[str, object]:
+    """What a notice is told, from a log's canonical bytes and what the service knows beside it."""
+    log_told = msgspec.json.decode(data)
     return {
-        "run_id": recovery.run_id,
-        "ending": recovery.ending,
-        "outcome": recovery_log.outcome,
-        "policy": held.run.policy_name,
-        "generation": held.run.generation,
-        "context": msgspec.to_builtins(held.run.context),
+        "run_id": log_told["run_id"],
+        "ending": ending,
+        "outcome": log_told["outcome"],
+        "policy": policy,
+        "generation": generation,
+        "context": msgspec.to_builtins(context),
         "digest": digest_of(data),
-        "log": msgspec.json.decode(data),
+        "log": log_told,
     }

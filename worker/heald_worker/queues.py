@@ -175,9 +175,13 @@ class SafeQueue(Queue):
         )
 
 
-def job_id_of(run_id: str, version: int) -> str:
-    """The id of the job that nudges a run at a version: RQ allows letters, digits, `_` and `-` only."""
-    return f"{run_id.lower().replace('_', '__').replace('.', '_d')}-{version}"
+def job_id_of(run_id: str, version: int, queue: str = DECIDE) -> str:
+    """The id of the job that nudges a run at a version: RQ allows letters, digits, `_` and `-` only.
+
+    That of a notice has a name of its own: at the same version, a job may ask for the run's artifact.
+    """
+    name = f"{run_id.lower().replace('_', '__').replace('.', '_d')}-{version}"
+    return f"{name}-notice" if queue == ESCALATE else name
 
 
 def queue_key(queue: str) -> str:
@@ -193,6 +197,10 @@ def job_key(job_id: str) -> str:
 def workers_key(queue: str) -> str:
     """RQ's set of the workers of a queue: keys that are there while their worker beats its heart."""
     return f"rq:workers:{queue}"
+
+
+WORKER_PREFIX = "rq:worker:"
+"""What a worker's key is its name behind."""
 
 
 def started_key(queue: str) -> str:
@@ -222,7 +230,7 @@ def nudge_job(
         timeout: seconds RQ lets the job run.
         hand: who begins with it at once.
     """
-    job_id = job_id_of(run_id, version)
+    job_id = job_id_of(run_id, version, queue)
     function = FUNCTION_OF[queue]
     own = (f'["{function}", null, ["{run_id}", {version}], {{}}]', f"{function}('{run_id}', {version})")
     shared = _shared_fields(queue, enqueued_at, int(timeout), hand and hand.worker)
@@ -243,5 +251,5 @@ def _shared_fields(queue: str, enqueued_at: str, timeout: int, worker: str | Non
 
 def finished_job(queue: str, run_id: str, version: int, execution: str = "") -> Finished:
     """What the commit has to clear away of the job that nudged a run at this version."""
-    job_id = job_id_of(run_id, version)
+    job_id = job_id_of(run_id, version, queue)
     return Finished(job_key(job_id), started_key(queue), f"{job_id}:{execution}" if execution else "")

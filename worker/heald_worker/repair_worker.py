@@ -29,6 +29,7 @@ from heald_worker.leases import Lease, kept
 from heald_worker.ledger import Held
 from heald_worker.moves import job_timeout
 from heald_worker.playbook import CommandRepair, PythonRepair, Repair
+from heald_worker.playbooks import Teller
 from heald_worker.queues import SafeQueue
 from heald_worker.repairing import carry_out, claim, own_scratch, stop_flag
 from heald_worker.repairs.process import become_subreaper, kill_descendants, tie_to_parent
@@ -68,6 +69,7 @@ class RepairWorker(RegisteredWorker, Worker):
         super().__init__(lists, job_monitoring_interval=1, **rq_options(service))
         service.client.connection_pool.reset()  # an open connection would not wait as long as RQ blocks
         self.service = service
+        self.teller = Teller(service.settings.playbook, rules="")
         # A renewal that is late is no renewal: this client neither waits long nor repeats.
         chosen = service.settings
         self._renewals = connect(chosen.redis_url, sentinel=chosen.sentinel, timeout=RENEWAL_PATIENCE, retry=None)

@@ -63,7 +63,8 @@ stop_flag = StopFlag()
 def claim(service: Service, run_id: str, version: int) -> Held | None:
     """Take the run's current attempt in hand, or None: it has moved on, waits for nothing, or heald is paused.
 
-    A nudge that has nothing to do any more is cleared away; while heald is paused, the agenda keeps it.
+    A nudge that has nothing to do any more is cleared away; while heald is paused, the agenda keeps it. So does it a
+    repair that this playbook lacks and another repair process has.
     """
     if service.client.exists(keys.PAUSED):
         return None
@@ -73,6 +74,9 @@ def claim(service: Service, run_id: str, version: int) -> Held | None:
         return None
     if held is None or held.version != version or held.run.recovery.phase is not Phase.WAITING:
         discard(service, [nudged(REPAIR, run_id, version).finished])
+        return None
+    if service.is_repaired_elsewhere(held.run.recovery, held.run.dry_run):
+        log.info("run %s: its %s is left to a worker that has a repair for it", run_id, held.run.recovery.action)
         return None
     step = advance(held.run.recovery, Claim(service.name), now)
     move = move_for(service, held, step, now)

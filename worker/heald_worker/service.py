@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -24,6 +25,8 @@ from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, Taxono
 from heald_worker.corrections import Correction, Corrections
 from heald_worker.ledger import Ledger, Spans
 from heald_worker.playbook import CommandRepair, Notice, PythonRepair, Repair
+from heald_worker.playbooks import Heard, Offer
+from heald_worker.queues import REPAIR
 from heald_worker.remedy_tables import RemedyTables
 from heald_worker.states import Run
 from heald_worker.taxonomies import chosen_taxonomy, find_taxonomy, remedies_of
@@ -63,13 +66,17 @@ class Service:
     Attributes:
         name: this worker, as claims and events name it.
         scratch: where repairs and notices keep their files while they run.
+        offered: what the playbooks of living workers have repairs for.
+        notices_out: called when notices wait to be delivered, before this process turns to its disk.
     """
 
     def __init__(self, client: redis.Redis, settings: Settings, name: str) -> None:
         self.client, self.settings, self.name = client, settings, name
         self.scratch = Path(tempfile.gettempdir())
+        self.notices_out: Callable[[], object] = lambda: None
         keep = settings.retention
         self.corrections = Corrections(client)
+        self.offered, self._made = Heard(client), Heard(client, REPAIR)
         self._taxonomies: dict[TaxonomyRef, Taxonomy] = {}
         self.ledger = Ledger(
             client,
@@ -145,16 +152,28 @@ class Service:
     def dry_run(self) -> bool:
         """Whether nothing is to be repaired and nobody told: it is said so, or nothing is configured for either."""
         playbook = self.settings.playbook
-        return self.settings.dry_run or not (playbook.repairs or playbook.notices)
+        return self.settings.dry_run or not (playbook.repairs or playbook.notices or self._offers())
 
     def available(self, run: Run, verdict: Verdict) -> tuple[RecoveryAction, ...] | None:
         """The actions for which there is a repair; None in a dry run without any, which shows what there could be."""
-        found = tuple(action for action in RecoveryAction if action in self.settings.playbook.repairs)
+        there = {*self.settings.playbook.repairs, *(offer.action for offer in self._offers())}
+        found = tuple(action for action in RecoveryAction if action in there)
         return None if run.dry_run and not found else found
 
     def reverts(self, run: Run, verdict: Verdict) -> bool:
         """Whether the repair for `rollback` reverts what broke the branch, and needs no deployment."""
         return False
+
+    def is_repaired_elsewhere(self, recovery: Recovery, dry_run: bool) -> bool:
+        """Whether a living repair process has the repair of the latest decision, which this playbook lacks."""
+        if dry_run or recovery.action is None or self.repair_for(recovery, dry_run) is not None:
+            return False
+        return any(offer.action is recovery.action for offer in self._offers())
+
+    def _offers(self) -> tuple[Offer, ...]:
+        """What living repair processes have repairs for."""
+        with self.thinking.elsewhere():
+            return self._made.offers()
 
     def starts_something(self, repair: Repair | None) -> bool:
         """Whether the repair needs a repair process; what only records is made in the control process."""

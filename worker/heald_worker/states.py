@@ -19,7 +19,7 @@ from heald_worker.core.taxonomy import TaxonomyRef
 
 STATE_FORMAT = 4
 """2 added retries of transient failures and flaky tests that were learnt; 3 parted what is fixed from what changes;
-4 added remedies, and what each decision looked at."""
+4 added remedies, what each decision looked at, and that somebody may be told before the log is recorded."""
 PARTED = 3
 """The first format in two parts; before it, the whole run stood where its progress stands now."""
 
@@ -89,6 +89,7 @@ class _Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     grounds: tuple[Grounds, ...] = ()
     tried: tuple[Tried, ...] = ()
     proof: str | None = None
+    told: bool = False
 
 
 CHANGING = _Progress.__struct_fields__[1:]
@@ -137,6 +138,7 @@ def encode_progress(recovery: Recovery) -> bytes:
             recovery.grounds,
             recovery.tried,
             recovery.proof,
+            recovery.told,
         )
     )
 

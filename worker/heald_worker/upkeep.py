@@ -17,6 +17,7 @@ from rq.utils import now
 from rq.worker.base import BaseWorker
 
 from heald_worker import queues
+from heald_worker.playbooks import Teller
 from heald_worker.queues import SafeJob, SafeQueue
 from heald_worker.service import Service, log
 
@@ -46,6 +47,16 @@ class RegisteredWorker(BaseWorker):
     """
 
     service: Service
+    teller: Teller
+
+    def register_birth(self) -> None:
+        """RQ's own, and tell what this worker is."""
+        super().register_birth()
+        self.teller.tell(self.connection)
+
+    def serialize(self) -> dict[Any, Any]:
+        """RQ's own, and what this worker tells of itself."""
+        return {**super().serialize(), **self.teller.fields}
 
     def subscribe(self) -> None:
         """Listen to nobody: RQ's `shutdown`, `kill-horse` and `stop-job` would come from whoever may publish.
@@ -60,9 +71,11 @@ class RegisteredWorker(BaseWorker):
         """Tell RQ's tools that this worker lives, also when its record went while the server was away: in one trip."""
         if pipeline is not None:
             super().heartbeat(timeout, pipeline)
+            self.teller.tell(pipeline)
             return
         with self.connection.pipeline(transaction=False) as pipe:
             super().heartbeat(timeout, pipe)
+            self.teller.tell(pipe)
             pipe.hexists(self.key, "birth")
             *_, is_registered = pipe.execute()
         if not is_registered:

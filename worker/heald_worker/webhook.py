@@ -14,6 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Collection, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -21,7 +22,9 @@ from heald_producer import __version__
 from heald_worker.playbook import Reach
 
 MAX_ANSWER_BYTES = 64 * 1024
-"""How much of an answer's body is read, to let the other side finish; nobody looks at it."""
+"""How much of an answer's body is read, to let the other side finish."""
+KEPT_ANSWER_BYTES = 8 * 1024
+"""How much of it is kept, for whoever wants to know why."""
 
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -36,10 +39,17 @@ class Undelivered(Exception):
 
 
 class Answer(NamedTuple):
-    """How the other side answered."""
+    """How the other side answered.
+
+    Attributes:
+        text: the beginning of its body as it came, not masked.
+        retry_after: seconds that it asks to wait for; 0 where it does not say.
+    """
 
     status: int
     reason: str
+    text: str = ""
+    retry_after: float = 0.0
 
 
 def post_json(
@@ -197,9 +207,26 @@ def _request(
     client.sock = _TimedSocket(connected, deadline)
     client.request("POST", path, body, own)
     answer = client.getresponse()
+    said = b""
     with contextlib.suppress(OSError, http.client.HTTPException):
-        answer.read(MAX_ANSWER_BYTES)  # the status was said; how the body ends changes nothing
-    return Answer(answer.status, answer.reason)
+        said = answer.read(MAX_ANSWER_BYTES)  # the status was said; how the body ends changes nothing
+    text = said[:KEPT_ANSWER_BYTES].decode("utf-8", "replace")
+    return Answer(answer.status, answer.reason, text, seconds_to_wait(answer.getheader("retry-after"), time.time()))
+
+
+def seconds_to_wait(retry_after: str | None, now: float) -> float:
+    """What a `Retry-After` asks for: a number of seconds, or a date; 0 for what is neither, or is over.
+
+    Args:
+        now: this machine's clock, seconds since the epoch; a date is of the other side's.
+    """
+    said = (retry_after or "").strip()
+    if said.isascii() and said.isdecimal():
+        return float(said[:10])
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
 
 
 class _TimedSocket:

@@ -18,6 +18,7 @@ from heald_producer.connection import trouble as explain
 from heald_worker import jobs, keys, queues
 from heald_worker.bell import Bell
 from heald_worker.control import Backlog, Control
+from heald_worker.playbooks import Teller
 from heald_worker.queues import SafeQueue
 from heald_worker.repairing import own_scratch
 from heald_worker.service import Service, log
@@ -39,6 +40,7 @@ class ControlWorker(RegisteredWorker, SimpleWorker):
         lists = [SafeQueue(name, connection=service.client) for name in names]
         super().__init__(lists, **rq_options(service))
         self.service = service
+        self.teller = Teller(service.settings.playbook, service.taxonomy.ref.digest)
         self.bell = Bell(service.client, (keys.INBOX, *(queue.key for queue in lists)))
         self.control = Control(service, self.bell.ring)
         self._beat_at = 0.0

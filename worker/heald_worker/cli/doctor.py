@@ -11,6 +11,7 @@ import redis
 
 from heald_producer.connection import ServerTrouble, safe_url, trouble
 from heald_producer.spool import spool_folder
+from heald_worker.cli.account import Account, account_of, check_account
 from heald_worker.cli.checkup import (
     Finding,
     Level,
@@ -66,14 +67,33 @@ def doctor(redis_url: str | None, config: str | None, as_json: bool, mend: bool)
 
 
 def _findings(loaded: Loaded, mend: bool) -> Iterator[Finding]:
+    settings = loaded.settings
     yield from check_configuration(loaded)
-    yield from check_playbook(loaded.settings, os.environ)
-    yield check_artifacts(loaded.settings.artifacts)
+    account = _account(settings)
+    if account is not Account.PRODUCER:  # a runner neither repairs nor writes artifacts
+        yield from check_playbook(settings, os.environ)
+        yield check_artifacts(settings.artifacts)
     yield check_spool(spool_folder(None, os.environ))
+    if isinstance(account, ServerTrouble):
+        yield bad("server", account.problem, account.hint)
+        return
+    yield ok("server", f"reachable: {safe_url(server_name(settings))}")
+    yield check_account(account)
+    if account is Account.PRODUCER:
+        if mend:
+            yield bad("runs", "this account may not mend anything", "use that of a worker")
+        return
     try:
-        yield from _server_findings(loaded.settings, mend)
+        yield from _server_findings(settings, mend)
     except ServerTrouble as found:
         yield bad("server", found.problem, found.hint)
+
+
+def _account(settings: Settings) -> Account | ServerTrouble:
+    try:
+        return account_of(connect(settings, patient=False))
+    except redis.RedisError as error:
+        return trouble(error, server_name(settings))
 
 
 def _server_findings(settings: Settings, mend: bool) -> Iterator[Finding]:
@@ -84,7 +104,7 @@ def _server_findings(settings: Settings, mend: bool) -> Iterator[Finding]:
     """
     client = connect(settings, patient=False)
     steps = (
-        lambda: _about_server(client, settings),
+        lambda: _about_server(client),
         lambda: check_work(measure(client), read_backlog(client), settings.limits),
         lambda: [check_parked(client)],
         lambda: [check_strays(find_strays(client, mend=mend), mended=mend)],
@@ -99,9 +119,8 @@ def _server_findings(settings: Settings, mend: bool) -> Iterator[Finding]:
             raise trouble(error, server_name(settings)) from error
 
 
-def _about_server(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
+def _about_server(client: redis.Redis) -> Iterator[Finding]:
     info = client.info()
-    yield ok("server", f"reachable: {safe_url(server_name(settings))}")
     yield from check_server(info)
     yield check_persistence(info, appendfsync(client))
     if needs_rights(info):

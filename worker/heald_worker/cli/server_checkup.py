@@ -122,6 +122,8 @@ def check_work(vitals: Vitals, backlog: Backlog, limits: Limits) -> Iterator[Fin
         yield ok("workers", f"{backlog.workers:,} registered")
     else:
         yield warn("workers", "none is registered", "start one with `heald worker`")
+    for difference in vitals.differences:
+        yield warn("workers", difference.detail, difference.advice)
     if vitals.paused is not None:
         yield warn("paused", vitals.paused or "nothing new is begun", "`heald resume` goes on")
     elif vitals.lag > LATE:
@@ -129,6 +131,13 @@ def check_work(vitals: Vitals, backlog: Backlog, limits: Limits) -> Iterator[Fin
         yield warn("agenda", late, "nobody tends it: see `heald workers` and their logs")
     else:
         yield ok("agenda", f"{vitals.agenda:,} entries, {vitals.overdue:,} due now")
+    if vitals.unclosed:
+        late = f"{vitals.unclosed:,} wait for their artifact or notice, the longest for {span(vitals.closing)}"
+        yield warn("closing", late, "see the logs of control processes; is the disk of the artifacts there?")
+    if vitals.unheard:
+        yield bad("notices", f"{vitals.unheard:,} failed for good", "`heald notices list` tells why; then resend them")
+    else:
+        yield ok("notices", "none failed for good")
     if vitals.dead:
         yield warn("dead letters", f"{vitals.dead:,}", "`heald dead list` tells why")
     else:

@@ -49,6 +49,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "pause": ("control", "pause", "Begin nothing new until `heald resume`."),
     "resume": ("control", "resume", "Go on after `heald pause`, or with one parked run."),
     "dead": ("dead", "dead", "List, show, replay or purge reports that could not be accepted."),
+    "notices": ("notices", "notices", "List notices that failed, or send them again."),
     "verify": ("verify", "verify", "Check artifacts against their digests, without a server."),
     "artifacts": ("artifacts", "artifacts", "Rebuild or prune artifacts."),
     "doctor": ("doctor", "doctor", "Check configuration, server and queues; say what to do."),

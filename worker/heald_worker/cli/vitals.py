@@ -1,4 +1,4 @@
-"""How the service is doing right now, read from the server in two round trips."""
+"""How the service is doing right now, read from the server in a few round trips."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from heald_producer.signals import MAX_REPORT_BYTES
 from heald_producer.wire import PoisonReport, decode_report
 from heald_worker import keys, queues
 from heald_worker.core.instant import parse_instant
+from heald_worker.playbooks import Difference, differences, told_by
 
 _HEAD = """
 local head = redis.call('LINDEX', KEYS[1], 0)
@@ -36,6 +37,11 @@ class Vitals(msgspec.Struct, frozen=True):
         repairs: jobs that wait for a repair process.
         control_alive: whether a control process is registered and beats its heart.
         repairs_alive: the same of a repair process.
+        control_workers: how many control processes are.
+        unclosed: runs whose log is fixed, and that take long to end.
+        closing: seconds since the log of the oldest of them was fixed.
+        unheard: notices that failed for good, and were not sent again.
+        differences: in what living workers differ, and what to do about it.
     """
 
     inbox: int
@@ -49,6 +55,11 @@ class Vitals(msgspec.Struct, frozen=True):
     repairs: int
     control_alive: bool
     repairs_alive: bool
+    control_workers: int = 0
+    unclosed: int = 0
+    closing: float = 0.0
+    unheard: int = 0
+    differences: tuple[Difference, ...] = ()
 
 
 def measure(client: redis.Redis) -> Vitals:
@@ -69,7 +80,11 @@ def measure(client: redis.Redis) -> Vitals:
     pipe.llen(queues.queue_key(queues.REPAIR))
     pipe.smembers(queues.workers_key(queues.DECIDE))
     pipe.smembers(queues.workers_key(queues.REPAIR))
-    (seconds, micros), inbox, head, agenda, first, parked, dead, paused, repairs, control, making = pipe.execute()
+    pipe.zcard(keys.UNCLOSED)
+    pipe.zrange(keys.UNCLOSED, 0, 0, withscores=True)
+    pipe.xlen(keys.UNHEARD)
+    (seconds, micros), inbox, head, agenda, first, *counts, control, making, unclosed, oldest, unheard = pipe.execute()
+    parked, dead, paused, repairs = counts
     now = int(seconds) + int(micros) / 1e6
     pipe.zcount(keys.AGENDA, "-inf", f"({int(now * 1000)}")
     for known in (control, making):
@@ -80,14 +95,24 @@ def measure(client: redis.Redis) -> Vitals:
         oldest=_age(head, now),
         agenda=agenda,
         overdue=int(overdue),
-        lag=max(0.0, now - first[0][1] / 1000) if first else 0.0,
+        lag=_since(first, now),
         parked=parked,
         dead=dead,
         paused=None if paused is None else paused.decode("utf-8", "replace"),
         repairs=repairs,
         control_alive=bool(control_alive),
         repairs_alive=bool(repairs_alive),
+        control_workers=int(control_alive),
+        unclosed=unclosed,
+        closing=_since(oldest, now),
+        unheard=unheard,
+        differences=tuple(differences(told_by(client))),
     )
+
+
+def _since(first: list[tuple[bytes, float]], now: float) -> float:
+    """Seconds since the time of a sorted set's first member; 0 where it is ahead, or there is none."""
+    return max(0.0, now - first[0][1] / 1000) if first else 0.0
 
 
 def _age(head: bytes | None, now: float) -> float | None:

@@ -191,14 +191,18 @@ def _prepare_artifacts(folder: Path) -> None:
 @click.command()
 @server_options
 def workers(settings: Settings, output: Output) -> int:
-    """List the workers that are alive: role, state, jobs done, last heartbeat.
+    """List the workers that are alive: role, state, jobs done, last heartbeat, version; and say where they differ.
 
     Exit code 1 when there is none.
     """
+    from heald_worker.playbooks import Told, differences, told_by
     from heald_worker.upkeep import registered
 
-    found = registered(connect(settings))
+    client = connect(settings)
+    found = registered(client)
+    told = {each.worker: each for each in told_by(client)}
     for known in found:
+        tells = told.get(known.name, Told(known.name))
         queues = [name.removeprefix("heald-") for name in known.queue_names()]
         beat = known.last_heartbeat.isoformat(timespec="seconds") if known.last_heartbeat else None
         facts = {
@@ -210,11 +214,16 @@ def workers(settings: Settings, output: Output) -> int:
             "jobs": known.successful_job_count,
             "failed_jobs": known.failed_job_count,
             "last_heartbeat": beat,
+            "version": tells.version or None,
+            "playbook": tells.playbook or None,
+            "rules": tells.rules or None,
         }
         output.record(facts)
         done = f"{known.successful_job_count} jobs"
         shown = f"{known.name}  {known.get_state()}  {'+'.join(queues)}  {done}  last heartbeat {beat}"
-        output.print(clean(shown))
+        output.print(clean(f"{shown}  heald {tells.version or 'of an unknown version'}"))
+    for difference in differences(told.values()):
+        output.note(clean(f"heald: {difference.detail}; {difference.advice}"))
     if not found:
         output.note("no worker is alive; start one with: heald worker")
         return 1

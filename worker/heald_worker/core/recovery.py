@@ -5,10 +5,12 @@
         |                   |                   '--RepairLost--> waiting | deciding | closing
         |                   '--RepairEnded--> deciding | closing   (a repair that touches nothing needs no claim)
         '--(escalate)--> closing --Recorded--> ended
-                            '--Recorded, somebody is to be told--> settling --NoticeEnded--> ended
+                            '--Recorded, somebody is still to be told--> settling --NoticeEnded--> ended
 
 `Cancel` leads from anywhere before `closing` to `closing`. Entering `closing` fixes `evaluated_at`, and with
-it every byte of the log. Nothing here knows a clock: `now` comes from the caller.
+it every byte of the log. From then on two things are owed, independent of each other: the log is recorded
+(`Recorded`), and somebody is told (`Claim`, `NoticeEnded`). The step that does the second of them ends the
+recovery. Nothing here knows a clock: `now` comes from the caller.
 
 Source of the semantics: `execute_recovery_loop` of aivcs-core 0.3.0, module `self_healing`.
 """
@@ -94,6 +96,7 @@ class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
         grounds: what each decision looked at, one per decision; none where the reference's actions are taken.
         tried: patches and rollbacks made in this recovery; only with grounds.
         proof: what showed that the failure is gone, and who saw it; None where a repair only claims it.
+        told: the notice was delivered, or has failed for good.
     """
 
     run_id: str
@@ -115,6 +118,7 @@ class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
     grounds: tuple[Grounds, ...] = ()
     tried: tuple[Tried, ...] = ()
     proof: str | None = None
+    told: bool = False
 
     @property
     def current_failure(self) -> FailureSignal:
@@ -130,6 +134,16 @@ class Recovery(msgspec.Struct, frozen=True, omit_defaults=True):
     def action(self) -> RecoveryAction | None:
         """The latest decision's action."""
         return self.decisions[-1].action if self.decisions else None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its log is fixed and it has not ended: it is recorded, and somebody is told, in any order."""
+        return self.phase in (Phase.CLOSING, Phase.SETTLING)
+
+    @property
+    def waits_for_notice(self) -> bool:
+        """Whether somebody may take its notice in hand; if there is anybody to tell."""
+        return self.is_fixed and not self.told and self.holder is None
 
 
 class Decide(msgspec.Struct, frozen=True, tag=True):
@@ -172,7 +186,7 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 
 
 class Recorded(msgspec.Struct, frozen=True, tag=True):
-    """The artifact stands on disk; `notify` says whether somebody is to be told."""
+    """The artifact stands on disk; `notify` says whether somebody is to be told, if nobody was yet."""
 
     notify: bool
 
@@ -232,7 +246,10 @@ def open_recovery(
 
 
 def owed(recovery: Recovery) -> Nudge | None:
-    """The job a recovery waits for; the same answer serves the first sending and every re-sending."""
+    """The job a recovery waits for; the same answer serves the first sending and every re-sending.
+
+    That of a closing one sees to both that it owes.
+    """
     match recovery.phase:
         case Phase.DECIDING | Phase.CLOSING:
             return Nudge("decide")
@@ -263,22 +280,34 @@ def advance(recovery: Recovery, event: Event, now: Instant) -> Step:
         case ((Phase.DECIDING | Phase.WAITING | Phase.REPAIRING), Cancel()):
             return _step(_close(recovery, Ending.CANCELLED, now), "cancelled", _attempt_facts(recovery))
         case Phase.CLOSING, Recorded(notify):
-            if notify:
-                return _step(replace(recovery, phase=Phase.SETTLING), "recorded", {"ending": recovery.ending})
-            return Step(replace(recovery, phase=Phase.ENDED), (_ended(recovery),))
-        case Phase.SETTLING, Claim(holder) if recovery.holder is None:
+            return _record(recovery, notify)
+        case ((Phase.CLOSING | Phase.SETTLING), Claim(holder)) if recovery.waits_for_notice:
             tries = recovery.notice_tries + 1
             claimed = replace(recovery, holder=holder, notice_tries=tries)
             return _step(claimed, "notice_started", {"try": tries, "holder": holder})
-        case Phase.SETTLING, NoticeEnded(final) if recovery.holder is not None:
-            told = replace(recovery, phase=Phase.ENDED if final else Phase.SETTLING, holder=None)
-            announce = Announce("notice_ended", {"try": recovery.notice_tries, "final": final})
-            return Step(told, (announce, _ended(recovery)) if final else (announce,))
+        case ((Phase.CLOSING | Phase.SETTLING), NoticeEnded(final)) if recovery.holder is not None:
+            return _end_notice(recovery, final)
     raise InvalidTransition(recovery.phase, event)
 
 
 def _step(recovery: Recovery, kind: str, facts: dict[str, object]) -> Step:
     return Step(recovery, (Announce(kind, facts),))
+
+
+def _record(recovery: Recovery, notify: bool) -> Step:
+    """A notice that was begun is brought to its end, also where nobody would begin it any more."""
+    untold = not recovery.told and (notify or recovery.notice_tries > 0)
+    if untold:
+        return _step(replace(recovery, phase=Phase.SETTLING), "recorded", {"ending": recovery.ending})
+    return Step(replace(recovery, phase=Phase.ENDED), (_ended(recovery),))
+
+
+def _end_notice(recovery: Recovery, final: bool) -> Step:
+    announce = Announce("notice_ended", {"try": recovery.notice_tries, "final": final})
+    rested = replace(recovery, holder=None, told=final)
+    if final and recovery.phase is Phase.SETTLING:
+        return Step(replace(rested, phase=Phase.ENDED), (announce, _ended(recovery)))
+    return Step(rested, (announce,))
 
 
 def _ended(recovery: Recovery) -> Announce:

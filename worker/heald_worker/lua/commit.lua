@@ -1,10 +1,10 @@
 -- Commit a batch of moves, each behind its run's version fence.
 --
--- KEYS  1 agenda   2 events   3 recoveries   4 stats   5 parked runs
+-- KEYS  1 agenda   2 events   3 recoveries   4 stats   5 parked runs   6 runs that take long to end   7 unheard notices
 -- ARGV  1 msgpack of { moves, fields that jobs share {{field, value...}...} }   2 oldest event to keep (ms of age)
 --       3 oldest recovery to keep (ms of age)   4 tombstone's life (ms)   5 regression window (ms)   6 run prefix
 --       7 tombstone prefix   8 how long a test counts as flaky (ms)   9 life of a started job's mark (s)
---       10 how long a job's record counts (ms)   11 the hash of remedies
+--       10 how long a job's record counts (ms)   11 the hash of remedies   12 most unheard notices
 -- A move: { 1 folded run id, 2 expected version, 3 id of the commit that made it, 4 commit id, 5 state, 6 due in ms,
 --           7 announces {{kind, facts}...},
 --           8 job {queue key, job key, job id, life in s, data, description, number of its shared fields, started
@@ -15,7 +15,10 @@
 --           11 what is fixed of the run, where its hash does not hold that yet, or false,
 --           12 budget {field of its job's record, most} that this step takes one of, or false,
 --           13 what a report may do to it from now on: 'retry' (a later attempt of its CI is its verdict), 'over' (nothing
---             joins it any more) or '', 14 whether it takes the verdict that waits, 15 key of the branch that it holds, or '' }
+--             joins it any more) or '', 14 whether it takes the verdict that waits, 15 key of the branch that it holds, or '',
+--           16 term { claim or '', ms } of what is in hand or put off (ms -1: it is kept, and its end is when the run is
+--              due) or false,
+--           17 fields of a notice that failed for good {field, value...} or false }
 -- Answers a line per move: 'committed', 'already_mine' (this very commit went through, its reply was lost), 'moved'
 -- (somebody was faster, or a verdict waits that the step does not know), 'spent' (nothing is left of the budget), 'busy'
 -- (another run's repair holds the branch), or 'error: ...'. Of all but the first two nothing was written.
@@ -158,9 +161,19 @@ local function finish(move, key, held)
   return 'committed'
 end
 
+-- Whose lease runs, and until when. Of a term that is kept, answers its end: a renewal may have moved it just now.
+local function set_term(key, term, held)
+  if term and term[2] < 0 then return tonumber(held[15]) end
+  if term then
+    redis.call('HSET', key, 'l', term[1], 'u', string.format('%d', now + term[2]))
+  elseif held[14] or held[15] then
+    redis.pcall('HDEL', key, 'l', 'u')
+  end
+end
+
 local function commit(move)
   local run, key = move[1], run_prefix .. move[1]
-  local held = redis.pcall('HMGET', key, 'v', 'c', 'e', 'n', 'f', 'b', 'r', 'k', 'j', 'w', 'h', 'q', 'a')
+  local held = redis.pcall('HMGET', key, 'v', 'c', 'e', 'n', 'f', 'b', 'r', 'k', 'j', 'w', 'h', 'q', 'a', 'l', 'u')
   if held.err then return 'error: ' .. held.err end
   if not held[1] then
     local stone = redis.pcall('GET', tomb_prefix .. run)
@@ -187,7 +200,7 @@ local function commit(move)
     'a', move[13], 'h', move[15])
   if move[11] then redis.call('HSET', key, 'i', move[11]) end
   if held[4] or held[5] or held[10] or held[12] then redis.pcall('HDEL', key, 'n', 'f', 'w', 'q') end
-  on_agenda[#on_agenda + 1] = now + move[6]
+  on_agenda[#on_agenda + 1] = set_term(key, move[16], held) or now + move[6]
   on_agenda[#on_agenda + 1] = run
   went[#went + 1] = { move, ids }
   return 'committed'
@@ -197,6 +210,7 @@ local answers = {}
 for i, move in ipairs(moves) do answers[i] = commit(move) end
 in_parts('ZADD', agenda, on_agenda)
 in_parts('ZREM', agenda, over)
+if #over > 0 and redis.call('EXISTS', KEYS[6]) == 1 then in_parts('ZREM', KEYS[6], over) end
 
 local due_now = {} -- where something went wrong after the commit
 local function bring_up(run)
@@ -281,6 +295,10 @@ for _, passed in ipairs(went) do
   local wrong = announce(move, passed[2])
   if move[8] then wrong = send(move) or wrong end
   if move[9] then forget(move[9]) end
+  if move[17] then
+    redis.pcall('XADD', KEYS[7], 'MAXLEN', ARGV[12], '*', unpack(move[17]))
+    redis.pcall('HINCRBY', stats, 'notices_failed', 1)
+  end
   if move[10] and move[10][4] ~= '' and not pcall(remember, move[1], move[10]) then
     priors[move[10][4]] = {} -- what stood there is no index: it begins anew
     remember(move[1], move[10])

@@ -12,8 +12,8 @@
 --            11 {run, CI's run, its attempt} as that record had them when the run was computed, 12 the CI's run and 13 its
 --            attempt of this report, 14 its generation, 15 key of its incident or '', 16 {run, state} as that had them,
 --            17 the signal (JSON), 18 facts of joining (JSON) }
---       or { 'dead', {field, value...} }
--- Answers, a line per item: 'accepted', 'joined', 'verdict', 'duplicate', 'run_id_conflict' or 'dead'; one 'gone' when the
+--       or { 'dead', {field, value...} } or { 'probe' }
+-- Answers, a line per item: 'accepted', 'joined', 'verdict', 'duplicate', 'run_id_conflict', 'dead' or 'probe'; one 'gone' when the
 -- batch was committed before; one 'remedies' when nothing was done, as the table is to be sent along; one 'moved' when
 -- nothing was done, as what the runs were computed from has changed.
 --
@@ -40,7 +40,7 @@ local items, shared_fields = batch[1], batch[2]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local oldest_event = string.format('%d', now - ARGV[3])
-local counts = { accepted = 0, duplicate = 0, dead = 0, joined = 0, verdict = 0 }
+local counts = { accepted = 0, duplicate = 0, dead = 0, joined = 0, verdict = 0, probes = 0 }
 local queues = {}
 local begun, marked_until = {}, time[1] + ARGV[8] -- by registry: marks of jobs that their committer goes on with
 
@@ -260,6 +260,9 @@ local function take_in_all()
   for i, item in ipairs(items) do
     if item[1] == 'run' then
       answers[i] = create(i, item)
+    elseif item[1] == 'probe' then
+      counts.probes = counts.probes + 1
+      answers[i] = 'probe'
     else
       bury(item[2])
       answers[i] = 'dead'

@@ -1,8 +1,9 @@
 -- Send the nudges of runs that still wait for them again, where they are lost.
 --
--- KEYS  none
+-- KEYS  1 runs that take long to end
 -- ARGV  1 msgpack of { items, fields that jobs share {{field, value...}...} }   2 run prefix
--- An item: { 1 folded run id, 2 expected version, 3 job as in commit.lua }
+-- An item: { 1 folded run id, 2 expected version, 3 job as in commit.lua, 4 when its log was fixed (ms), if it is to be
+--            noted that its end takes long, else 0 }
 -- Answers a line per item: 'sent', 'queued' (the nudge still stands in its queue: nothing was lost), 'moved', or
 -- 'error: ...'. A queue is read at most once, and not at all when it is very long: what is lost there is found when it
 -- has become shorter.
@@ -37,6 +38,7 @@ local function send(item)
   local job = item[3]
   local held = redis.pcall('HGET', ARGV[2] .. item[1], 'v')
   if type(held) ~= 'string' or tonumber(held) ~= item[2] then return 'moved' end
+  if item[4] > 0 then redis.pcall('ZADD', KEYS[1], string.format('%d', item[4]), item[1]) end
   local queue = queue_of(job[1])
   if queue.wrong then return queue.wrong end
   local status = redis.pcall('HGET', job[2], 'status')
