@@ -45,7 +45,7 @@ class = "build"
 match = "it does not compile in the test"
 """
 DNS, RED, BROKEN = "dial: no such host in the test", "the test is red after 3.5 s", "it does not compile in the test"
-REPO = {"repository": "acme/shop", "commit": "9fceb02"}
+REPO = {"repository": "acme/shop"}
 FAILED, MENDED = RecoveryAttemptResult(False), scripted.PROVEN
 NOW = Instant(1_770_000_000)
 Make = Callable[..., House]

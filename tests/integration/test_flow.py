@@ -15,7 +15,7 @@ from heald_worker import decisions, keys, queues
 from heald_worker.artifacts import read_recovery_artifact
 from heald_worker.core.policy import RecoveryPolicy
 from heald_worker.intake import take_in
-from heald_worker.ledger import Ledger
+from heald_worker.ledger import Ledger, Resend
 from heald_worker.packing import pack, unpack
 from heald_worker.playbook import CommandRepair, RecordRepair
 from support.service import House, report, settings
@@ -232,7 +232,7 @@ def test_a_nudge_that_still_waits_in_its_queue_is_not_sent_again(house: MakeHous
 
     job = job_for(it.service, held.run, held.version, now)  # type: ignore[union-attr]
     assert job is not None
-    assert it.service.ledger.resend([("run-1", 1, job), ("run-1", 2, job)]) == ["queued", "moved"]
+    assert it.service.ledger.resend([Resend("run-1", 1, job), Resend("run-1", 2, job)]) == ["queued", "moved"]
     assert it.conn.llen(queues.queue_key(queues.DECIDE)) == 1
 
 

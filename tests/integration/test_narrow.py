@@ -42,7 +42,7 @@ def heald(
 ) -> Caller:
     """Verbs at 60 columns, beside a service that has seen long names: ended, open and parked runs, a dead letter."""
     rules = (MatchRule("default", ref="refs/heads/feature/*"),)
-    house = House(conn, settings(tmp_path, RecordRepair(succeed_from=3), taxonomy="heald", rules=rules))
+    house = House(conn, settings(tmp_path, RecordRepair(succeed_from=2), taxonomy="heald", rules=rules))
     house.push(report(LONG, message=EVIDENCE, exit_code=6, context=CONTEXT))
     house.settle()
     house.push(report(f"open-{LONG}", context=CONTEXT), report(f"parked-{LONG}"), b"no report " * 30)
@@ -80,7 +80,7 @@ def test_a_long_run_id_is_there_as_a_whole(heald: Caller, verb: list[str]) -> No
 def test_a_list_that_does_not_fit_shows_a_card_for_each_row_with_its_headings(heald: Caller) -> None:
     lines = heald("runs", "--ended").lines
     words = " ".join(line.strip() for line in lines)
-    for shown in ("state recovered", "class integration", "attempts 3", "actions retry x2", f"where {REPOSITORY} test"):
+    for shown in ("state recovered", "class integration", "attempts 2", "actions retry x2", f"where {REPOSITORY} test"):
         assert shown in words
     assert all(line.startswith("  ") for line in lines if LONG[:20] not in line)
 
