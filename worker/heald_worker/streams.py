@@ -85,6 +85,7 @@ class RecoveryEntry(msgspec.Struct, frozen=True):
         data: the log's canonical bytes, as `recovery.json` holds them.
         log: the same, decoded.
         events: ids of the run's entries in `heald:events`.
+        joined: how many reports joined the run.
     """
 
     id: str
@@ -96,6 +97,14 @@ class RecoveryEntry(msgspec.Struct, frozen=True):
     log: RecoveryLog
     facts: RecoveryFacts
     events: tuple[str, ...] = ()
+    joined: int = 0
+
+    @property
+    def known(self) -> str:
+        """How a recovery is known: `proven`, or `claimed` by its repair alone; empty for any other ending."""
+        if self.ending is not Ending.RECOVERED:
+            return ""
+        return "proven" if self.facts.proof else "claimed"
 
     @property
     def seconds(self) -> float:
@@ -154,6 +163,7 @@ def _recovery(entry_id: str, fields: Fields) -> RecoveryEntry:
         log=decode_log(data),
         facts=_decode_recovery_facts(fields[b"facts"]),
         events=tuple(fields.get(b"events", b"").decode().split()),
+        joined=int(fields.get(b"joined", b"0")),
     )
 
 

@@ -28,6 +28,8 @@ class OpenRun(msgspec.Struct, frozen=True):
         due: when the agenda looks at it again, milliseconds since the epoch; None when it is not on the agenda.
         parked: why it cannot be advanced; None when it is under way.
         events: ids of its entries in `heald:events`.
+        joined: how many reports have joined it.
+        waits_for: the run whose repair of the branch it waits for, if it does.
     """
 
     run_id: str
@@ -36,6 +38,8 @@ class OpenRun(msgspec.Struct, frozen=True):
     due: float | None
     parked: str | None
     events: tuple[str, ...]
+    joined: int = 0
+    waits_for: str | None = None
 
     @property
     def state(self) -> Literal["open", "parked"]:
@@ -146,7 +150,7 @@ _REPLIES = 3
 
 
 def _ask(pipe: Any, folded: str) -> None:
-    pipe.hmget(keys.run(folded), "v", "s", "i", "e")
+    pipe.hmget(keys.run(folded), "v", "s", "i", "e", "j", "q")
     pipe.hget(keys.PARKED, folded)
     pipe.zscore(keys.AGENDA, folded)
 
@@ -158,7 +162,7 @@ def _open_run(folded: str, replies: Sequence[Any]) -> OpenRun | None:
     scored = due if isinstance(due, float) else None
     if isinstance(held, redis.RedisError):
         return OpenRun(folded, UnreadableRun(folded, -1, str(held)), -1, scored, reason, ())
-    version, state, opened, events = held
+    version, state, opened, events, joined, waits_for = held
     if version is None:
         gone = UnreadableRun(folded, -1, "its state is gone")
         return None if reason is None else OpenRun(folded, gone, -1, scored, reason, ())
@@ -167,7 +171,9 @@ def _open_run(folded: str, replies: Sequence[Any]) -> OpenRun | None:
         run = decode_run(folded, int(version), state or b"", opened)
     except UnreadableRun as unreadable:
         return OpenRun(folded, unreadable, int(version), scored, reason, ids)
-    return OpenRun(run.recovery.run_id, run, int(version), scored, reason, ids)
+    others = int(joined) if joined and joined.isdigit() else 0
+    holder = waits_for.decode("utf-8", "replace") if waits_for else None
+    return OpenRun(run.recovery.run_id, run, int(version), scored, reason, ids, others, holder)
 
 
 def timeline(client: redis.Redis, run: OpenRun | RecoveryEntry, seen: Container[str] = ()) -> Timeline:

@@ -39,7 +39,7 @@ def recovery_line(entry: RecoveryEntry) -> Text:
         "  ",
         (clean(entry.run), "bold"),
         "  ",
-        (entry.ending, ENDING_STYLES[entry.ending]),
+        (ending_words(entry), ENDING_STYLES[entry.ending]),
         "  ",
         (failure_class(entry.log.decisions), "cyan"),
         "  ",
@@ -53,6 +53,11 @@ def recovery_line(entry: RecoveryEntry) -> Text:
     )
 
 
+def ending_words(entry: RecoveryEntry) -> str:
+    """How a run ended, and of a recovery how that is known: `recovered (claimed)`."""
+    return f"{entry.ending} ({entry.known})" if entry.known else str(entry.ending)
+
+
 def recovery_record(entry: RecoveryEntry) -> dict[str, object]:
     """One completed recovery for `--json`: the log as an object, its digest, and what the service knew."""
     facts: dict[str, object] = msgspec.to_builtins(entry.facts)
@@ -62,6 +67,8 @@ def recovery_record(entry: RecoveryEntry) -> dict[str, object]:
         "run": entry.run,
         "outcome": entry.outcome,
         "ending": entry.ending,
+        "known": entry.known or None,
+        "joined": entry.joined,
         "seconds": round(entry.seconds, 6),
         **facts,
         "accepted_at": utc_time(entry.facts.accepted_at),
@@ -78,6 +85,8 @@ def open_record(run: OpenRun) -> dict[str, object]:
         "version": run.version,
         "due": None if run.due is None else utc_time(round(run.due * 1000)),
         "parked": run.parked,
+        "joined": run.joined,
+        "waits_for_branch_of": run.waits_for,
         "events": run.events,
     }
     if isinstance(run.run, UnreadableRun):
@@ -128,8 +137,15 @@ def event_words(entry: EventEntry) -> str:
     if sentence is None or not sentence[1] <= facts.keys():
         return "  ".join(f"{clean(name)}={value}" for name, value in facts.items())
     words = sentence[0].format_map(facts)
-    details = [facts.get("detail"), _diagnosis_words(entry)]
+    details = [_known_words(entry), facts.get("detail"), _diagnosis_words(entry)]
     return ": ".join([words, *(detail for detail in details if detail)])
+
+
+def _known_words(entry: EventEntry) -> str:
+    """How the success of a repair is known."""
+    if entry.kind != "repair_ended" or not entry.facts.get("known"):
+        return ""
+    return clean(" by ".join(str(part) for part in (entry.facts["known"], entry.facts.get("proof")) if part))
 
 
 def _diagnosis_words(entry: EventEntry) -> str:

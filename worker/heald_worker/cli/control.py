@@ -15,6 +15,7 @@ from heald_worker.cli.common import Output, Problem, clean, connect, server_opti
 from heald_worker.cli.times import utc_time
 from heald_worker.ledger import encode_facts, load_scripts
 from heald_worker.states import UnreadableRun
+from heald_worker.views import joined_run
 
 if TYPE_CHECKING:
     from heald_worker.config import Settings
@@ -36,6 +37,8 @@ def cancel(settings: Settings, output: Output, run_id: str) -> None:
     client = connect(settings)
     verdict = _cancelled(client, settings, run_id)
     if verdict == "unknown":
+        if joined := joined_run(client.get(keys.tombstone(run_id)) or b""):
+            raise Problem(f"report {run_id} has joined run {joined}", f"`heald cancel {joined}` ends that one")
         raise Problem(f"run {run_id} is not open", f"`heald show {run_id}` tells what became of it")
     if verdict == "ending":
         raise Problem(f"run {run_id} is ending: its log is fixed", f"`heald show {run_id}` tells how it ends")

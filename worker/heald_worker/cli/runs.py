@@ -12,7 +12,15 @@ from rich.text import Text
 
 from heald_producer.signals import check_run_id
 from heald_worker import keys, views
-from heald_worker.cli.accounts import ENDING_STYLES, count, failure_class, open_record, place, recovery_record
+from heald_worker.cli.accounts import (
+    ENDING_STYLES,
+    count,
+    ending_words,
+    failure_class,
+    open_record,
+    place,
+    recovery_record,
+)
 from heald_worker.cli.accounts import actions as action_words
 from heald_worker.cli.columns import columns
 from heald_worker.cli.common import Output, Problem, clean, connect, server_options
@@ -144,7 +152,7 @@ def _ended_row(entry: RecoveryEntry) -> list[Text | str]:
     return [
         Text(local_time(id_micros(entry.id)), "dim"),
         Text(clean(entry.run), "bold"),
-        Text(entry.ending, ENDING_STYLES[entry.ending]),
+        Text(ending_words(entry), ENDING_STYLES[entry.ending]),
         failure_class(log.decisions),
         action_words(log.decisions),
         str(log.attempts_used),
@@ -258,4 +266,9 @@ def found_run(client: redis.Redis, settings: Settings, run_id: str) -> OpenRun |
         case MalformedEntry() as malformed:
             raise Problem(clean(str(malformed)), f"`heald verify {run_id}` looks for its artifact")
         case found:
+            own_id = found.run_id if isinstance(found, OpenRun) else found.run
+            if keys.fold(own_id) != keys.fold(run_id):
+                click.echo(
+                    clean(f"heald: report {run_id} is about the same cause as run {own_id}, which it joined"), err=True
+                )
             return found

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from heald_producer.signals import Context, FailureSignal
-from heald_worker.cli.accounts import ENDING_STYLES, actions, count, failure_class, open_record, recovery_record
+from heald_worker.cli.accounts import (
+    ENDING_STYLES,
+    actions,
+    count,
+    ending_words,
+    failure_class,
+    open_record,
+    recovery_record,
+)
 from heald_worker.cli.branches import branch_records, draw_branches
 from heald_worker.cli.common import Output, clean
 from heald_worker.cli.times import local_time, took
@@ -102,7 +110,7 @@ def _ended_head(entry: RecoveryEntry) -> Text:
     log = entry.log
     summary = f"{count(log.attempts_used, 'attempt')} ({actions(log.decisions)}), {took(entry.seconds)}"
     return Text.assemble(
-        (clean(entry.run), "bold"), "  ", (entry.ending, f"bold {ENDING_STYLES[entry.ending]}"), f"  {summary}"
+        (clean(entry.run), "bold"), "  ", (ending_words(entry), f"bold {ENDING_STYLES[entry.ending]}"), f"  {summary}"
     )
 
 
@@ -122,6 +130,9 @@ def _ended_fields(entry: RecoveryEntry, lines: int | None) -> Fields:
     fields += _context(facts.context)
     fields += _policy(facts.policy_name, facts.policy_reason, facts.requested_policy)
     fields += _history(facts.regression, facts.generation, facts.dry_run, facts.flaky)
+    fields += _others(entry.joined, facts.follows, facts.quiet)
+    if entry.known:
+        fields.append((entry.known, clean(facts.proof or "the repair says so; nothing has shown it yet")))
     return [*fields, ("accepted", local_time(facts.accepted_at))]
 
 
@@ -138,6 +149,9 @@ def _open_fields(run: OpenRun, lines: int | None) -> Fields:
     fields += _context(held.context)
     fields += _policy(held.policy_name, held.policy_reason, held.requested_policy)
     fields += _history(held.regression, held.generation, held.dry_run, held.flaky)
+    fields += _others(run.joined, held.follows, held.quiet)
+    if run.waits_for is not None:
+        fields.append(("waits", f"for run {clean(run.waits_for)}, whose repair works on the branch"))
     if recovery.holder is not None:
         fields.append(("in the hands of", clean(recovery.holder)))
     return [*fields, ("accepted", local_time(held.accepted_at))]
@@ -170,9 +184,18 @@ def _history(regression: RegressionCheck | None, generation: int, dry_run: bool,
         before = f"of run {clean(regression.prior_run_id or '?')}, which ended as {regression.prior_outcome}"
         fields.append(("regression", f"{before}: {regression.recommendation.replace('_', ' ')}"))
     if generation:
-        fields.append(("generation", f"{generation}: caused by a repair"))
+        fields.append(("generation", f"{generation}: caused by a repair, or of a later attempt of the CI"))
     if dry_run:
         fields.append(("dry run", "nothing was repaired"))
+    return fields
+
+
+def _others(joined: int, follows: str | None, quiet: bool) -> Fields:
+    """What else is about the same cause."""
+    fields: Fields = [("joined by", f"{count(joined, 'report')} of the same cause")] if joined else []
+    if follows is not None:
+        told = ", of which somebody was told, so nobody is told again" if quiet else ""
+        fields.append(("follows", f"run {clean(follows)}{told}"))
     return fields
 
 
