@@ -295,7 +295,7 @@ def test_real_workers_and_rqs_own_tools_need_nothing_more(
     guarded: Guarded, producer: redis.Redis, tmp_path: Path
 ) -> None:
     """Work-horses, registration, heartbeats and RQ's maintenance, all as the worker account."""
-    command = json.dumps([sys.executable, "-c", "pass"])
+    command = json.dumps([sys.executable, "-c", "print('done')"])
     (tmp_path / "heald.toml").write_text(CONFIGURATION.format(command=command))
     producer.rpush(INBOX, report("mended"), report("given-up", stage="deploy", message="x"))
     env = environment(guarded.url("worker"), tmp_path)
@@ -341,6 +341,7 @@ VERBS = (
     "doctor",
     "show mended",
     "show mended --follow",
+    "logs mended",
     "memory mended",
     "tail --no-follow",
     "tail --no-follow --events",

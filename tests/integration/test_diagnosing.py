@@ -14,11 +14,13 @@ from heald_producer.signals import FailureSignal
 from heald_worker import execute_recovery_loop, keys, queues
 from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult
-from heald_worker.core.policy import Bounds, RecoveryPolicy
+from heald_worker.core.policy import Bounds, RecoveryAction, RecoveryPolicy
 from heald_worker.core.recovery import Decide, RepairEnded, advance, open_recovery
 from heald_worker.core.taxonomy import FailureClass, TaxonomyRef
+from heald_worker.ledger import Held
 from heald_worker.moves import backoff
-from heald_worker.playbook import PythonRepair, RecordRepair
+from heald_worker.outputs import read_outputs
+from heald_worker.playbook import CommandRepair, PlaybookEntry, PythonRepair, RecordRepair, RepairMatch
 from heald_worker.records import canonical_bytes
 from heald_worker.rulepack import read_pack
 from heald_worker.streams import RECOVERIES, RecoveryEntry
@@ -60,7 +62,8 @@ def house(conn: redis.Redis, tmp_path: Path) -> Iterator[Make]:
         more.setdefault("repairs", dict.fromkeys(ACTIONS, PythonRepair("support.scripted:repair")))
         more.setdefault("taxonomy", "heald")
         more.setdefault("remedies", "aivcs")
-        made.append(House(conn, settings(tmp_path, diagnosis=(read_pack("rules.toml", RULES),), **more)))
+        more.setdefault("diagnosis", (read_pack("rules.toml", RULES),))
+        made.append(House(conn, settings(tmp_path, **more)))
         return made[-1]
 
     yield make
@@ -332,6 +335,83 @@ def test_explain_asks_the_server_when_told_to(house: Make, heald: Caller) -> Non
     assert corrected["failure_class"] == "runtime"
     assert corrected["attempts"][0]["action"] == "rollback"
     assert corrected["known"]["correction"]["reason"] == "it is the grid"
+
+
+def chosen_by(**globs: str) -> tuple[PlaybookEntry, ...]:
+    """One repair for failures that these globs fit, which says so, and one for all others, which records."""
+    chosen, others = CommandRepair(("true",)), RecordRepair()
+    entries = [
+        (
+            PlaybookEntry(action, chosen, RepairMatch(**globs), f"{action} of some"),
+            PlaybookEntry(action, others, name=f"{action} of others"),
+        )
+        for action in ACTIONS
+    ]
+    return tuple(entry for pair in entries for entry in pair)
+
+
+@pytest.mark.parametrize(
+    ("globs", "made"),
+    [
+        ({"rule": "t-build"}, {"broken": "patch_forward of some", "dns": "retry of others"}),
+        ({"subclass": "dns"}, {"broken": "patch_forward of others", "dns": "retry of some"}),
+        ({"failure_class": "build"}, {"broken": "patch_forward of some", "dns": "retry of others"}),
+        ({"repository": "acme/*", "stage": "unit"}, {"broken": "patch_forward of some", "dns": "retry of some"}),
+        ({"repository": "other/*"}, {"broken": "patch_forward of others", "dns": "retry of others"}),
+    ],
+)
+def test_the_first_repair_that_fits_the_failure_is_made_and_named(
+    house: Make, heald: Caller, globs: dict[str, str], made: dict[str, str]
+) -> None:
+    it = house(entries=chosen_by(**globs))
+    for run_id, message in (("broken", BROKEN), ("dns", DNS)):
+        run(it, run_id, message)
+        [end] = told(it, run_id, "repair_ended")
+        assert end["repair"] == made[run_id]
+        assert f"succeeded: {end['repair']}: " in heald("show", run_id).out
+        commanded = "repair_started" in it.events(run_id)
+        assert commanded is made[run_id].endswith("of some")
+
+
+def test_a_failure_that_no_repair_fits_fails_the_attempt_and_says_so(house: Make) -> None:
+    only = PlaybookEntry(RecoveryAction.PATCH_FORWARD, CommandRepair(("true",)), RepairMatch(rule="another"), "other")
+    it = house(entries=(only,), policy=RecoveryPolicy(max_attempts=1))
+    run(it, "run-1", BROKEN)
+    [end] = told(it, "run-1", "repair_ended")
+    assert (end["success"], end["repair"]) == (False, "")
+    assert "no repair is configured for patch_forward of this failure" in end["detail"]
+
+
+def test_a_persons_word_chooses_by_its_class_and_by_nothing_finer(house: Make, heald: Caller) -> None:
+    it = house(entries=chosen_by(subclass="dns"))
+    run(it, "run-1", DNS)
+    assert heald("correct", "run-1", "--class", "build").code == 0
+    run(it, "run-2", DNS)
+    assert [told(it, each, "repair_ended")[0]["repair"] for each in ("run-1", "run-2")] == [
+        "retry of some",
+        "patch_forward of others",
+    ]
+
+
+def test_a_worker_that_has_not_the_rules_of_a_run_chooses_by_its_class(house: Make, conn: redis.Redis) -> None:
+    it = house(entries=chosen_by(failure_class="build"))
+    it.push(report("run-1", stage="unit", message=BROKEN))
+    while it.control.turn() is None:
+        pass
+    elsewhere = house(diagnosis=(), entries=chosen_by(rule="t-build", failure_class="build"))
+    _, [held] = elsewhere.service.ledger.load(["run-1"])
+    assert isinstance(held, Held)
+    entry = elsewhere.service.entry_for(held.run)
+    assert entry is not None
+    assert entry.name == "patch_forward of others"
+    assert elsewhere.service.diagnosis_of(held.run).rule == ""
+
+
+def test_a_repair_is_told_what_the_diagnosis_says(house: Make, tmp_path: Path) -> None:
+    script = 'printf "%s|" "$HEALD_SUBCLASS" "$HEALD_RULE" "$HEALD_EVIDENCE" "$HEALD_CONFIDENCE" "$HEALD_FORK"'
+    it = house(repair=CommandRepair(("sh", "-c", script)), repairs=None)
+    run(it, "run-1", f"line one\n{DNS}", context=REPO | {"fork": True})
+    assert read_outputs(it.conn, "run-1") == {1: f"dns|t-dns|{DNS}|0.8|true|"}
 
 
 def test_cancelled_and_dry_runs_count_for_nothing_in_the_regression_check(house: Make, heald: Caller) -> None:

@@ -11,11 +11,12 @@ import msgspec
 import pytest
 import redis
 
-from heald_worker import decisions, keys, queues
+from heald_worker import decisions, keys, queues, repairing
 from heald_worker.artifacts import read_recovery_artifact
 from heald_worker.core.policy import RecoveryPolicy
 from heald_worker.intake import take_in
 from heald_worker.ledger import Ledger, Resend
+from heald_worker.outputs import read_outputs
 from heald_worker.packing import pack, unpack
 from heald_worker.playbook import CommandRepair, RecordRepair
 from support.service import House, report, settings
@@ -90,6 +91,50 @@ def test_a_repair_that_cannot_be_started_is_no_reason_for_a_stronger_one(house: 
     it.settle()
     assert [decision.action for decision in it.log("run-1").decisions] == ["patch_forward"] * 3
     assert it.entry("run-1")["ending"] == "exhausted"
+
+
+TRACEBACK = "echo 'Traceback (most recent call last):'; echo 'RuntimeError: panic: handshake refused'; exit 1"
+
+
+def test_a_repairs_own_traceback_leads_to_no_stronger_repair(house: MakeHouse, tmp_path: Path) -> None:
+    rollback = CommandRepair(("touch", str(tmp_path / "rolled-back")))
+    it = house(repairs={"patch_forward": CommandRepair(("sh", "-c", TRACEBACK)), "rollback": rollback})
+    it.push(report("run-1", stage="build", message="main.c:1:1: error: expected ';'"))
+    it.settle()
+    assert [decision.action for decision in it.log("run-1").decisions] == ["patch_forward"] * 3
+    assert not (tmp_path / "rolled-back").exists()
+
+
+def test_what_repairs_printed_is_kept_as_long_as_the_recovery(house: MakeHouse) -> None:
+    it = house(CommandRepair(("sh", "-c", "echo attempt $HEALD_ATTEMPT; exit $((2 - HEALD_ATTEMPT))")))
+    it.push(report("Run-1"))
+    it.settle()
+    assert read_outputs(it.conn, "Run-1") == {1: "attempt 1", 2: "attempt 2"}
+    life = it.conn.ttl(keys.output("run-1"))
+    assert 0 < life <= it.service.settings.retention.recoveries
+    assert b"attempt 1" not in it.logs()["Run-1"]
+
+
+def test_a_repair_may_print_as_much_as_it_likes_in_as_many_attempts(house: MakeHouse) -> None:
+    it = house(CommandRepair(("sh", "-c", "yes é | head -c 100000; exit 1")), policy=RecoveryPolicy(max_attempts=24))
+    it.push(report("run-1"))
+    it.settle()
+    kept = read_outputs(it.conn, "run-1")
+    assert list(kept) == list(range(5, 25))
+    assert all(0 < len(text.encode()) <= 8192 for text in kept.values())
+
+
+def test_a_server_that_takes_no_output_still_takes_the_result(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object) -> None:
+        raise redis.ResponseError("OOM command not allowed when used memory > 'maxmemory'.")
+
+    monkeypatch.setattr(repairing, "keep_output", full)
+    it = house(CommandRepair(("echo", "patched")))
+    it.push(report("run-1"))
+    it.settle()
+    assert it.entry("run-1")["ending"] == "recovered"
 
 
 def test_a_dry_run_decides_and_records_and_says_so(house: MakeHouse) -> None:

@@ -116,7 +116,7 @@ def busy(
     """A service that has done a bit of everything, with open, parked and ended runs."""
     repairs = {
         RecoveryAction.PATCH_FORWARD: RecordRepair(succeed_from=2),
-        RecoveryAction.ROLLBACK: CommandRepair(("true",)),
+        RecoveryAction.ROLLBACK: CommandRepair(("echo", "rolled back")),
     }
     notices = {Ending.ESCALATED: CommandNotice(("false",))}
     bounds = {"default": Bounds(min_confidence=0.0)}  # its stage alone says that it is a test

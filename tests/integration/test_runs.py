@@ -117,6 +117,36 @@ def test_an_open_run_tells_where_it_stands(heald: Caller, house: MakeHouse) -> N
     assert [event["kind"] for event in record["timeline"]] == ["accepted"]
 
 
+def test_what_repairs_printed_is_told_attempt_by_attempt(heald: Caller, house: MakeHouse) -> None:
+    script = """printf 'red\\n\\033[31mat last\\n'; exit $((2 - HEALD_ATTEMPT))"""
+    it = house(CommandRepair(("sh", "-c", script)))
+    it.push(report("run-1"))
+    it.settle()
+    told = [f"attempt {number}  patch_forward  2 lines\n  red\n  at last\n" for number in (1, 2)]
+    assert heald("logs", "RUN-1").out == "".join(told)
+    assert heald("show", "run-1", "--output").out == heald("show", "run-1").out + "\n" + "".join(told)
+    records = heald("logs", "run-1", "--json").records
+    assert records[0] == {"run": "run-1", "attempt": 1, "action": "patch_forward", "output": "red\nat last"}
+    [shown] = heald("show", "run-1", "--output", "--json").records
+    assert shown["outputs"] == {"1": "red\nat last", "2": "red\nat last"}
+    [shown] = heald("show", "run-1", "--json").records
+    assert "outputs" not in shown
+
+
+def test_an_output_that_somebody_else_wrote_moves_no_cursor(heald: Caller, house: MakeHouse, conn: redis.Redis) -> None:
+    opened(house(), report("run-1"))
+    conn.hset(keys.output("run-1"), mapping={"1": b"\x1b[2Jgone\x85\xff", "x": b"?"})
+    assert heald("logs", "run-1").out == "attempt 1  1 line\n  \\x1b[2Jgone\n"
+
+
+def test_a_run_whose_repairs_printed_nothing_says_so(heald: Caller, house: MakeHouse) -> None:
+    opened(house(), report("run-1"))
+    answer = heald("logs", "run-1")
+    assert (answer.code, answer.out) == (0, "")
+    assert "no repair of this run has printed anything that is kept" in answer.err
+    assert heald("logs", "nobody").code == 1
+
+
 def test_a_parked_run_tells_why(heald: Caller, house: MakeHouse) -> None:
     it = house()
     opened(it, report("run-1"))

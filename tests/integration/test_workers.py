@@ -113,14 +113,31 @@ def test_a_burst_works_everything_off_and_ends(shop: Shop) -> None:
     assert check.returncode == 0, check.stderr
 
 
-def test_a_failing_repair_tells_the_next_failure(shop: Shop) -> None:
-    shop.configure("import sys; print('still red: 3 failed'); sys.exit(4)")
+RED = "import sys; print('still red: 3 failed'); sys.exit(4)"
+
+
+def test_a_failing_repair_that_runs_again_what_failed_tells_the_next_failure(shop: Shop) -> None:
+    shop.configure(RED)
+    written = (shop.folder / "heald.toml").read_text()
+    again = written.replace("kind = 'command'", "kind = 'command'\noutput_is_failure = true")
+    (shop.folder / "heald.toml").write_text(again)
     shop.push(report("run-1"))
     with shop.worker("--burst") as worker:
         assert worker.wait() == 0, worker.said()
     log = decode_log(shop.logs()["run-1"])
     assert (log.outcome, log.attempts_used) == ("failed", 3)
     assert (log.final_failure.exit_code, "still red: 3 failed" in log.final_failure.message) == (4, True)
+
+
+def test_what_a_repair_printed_is_kept_beside_its_run_and_is_no_failure_of_it(shop: Shop) -> None:
+    shop.configure(RED)
+    shop.push(report("run-1"))
+    with shop.worker("--burst") as worker:
+        assert worker.wait() == 0, worker.said()
+    log = decode_log(shop.logs()["run-1"])
+    assert (log.attempts_used, log.final_failure) == (3, log.initial_failure)
+    told = heald("logs", "run-1", "--json", env=shop.env, cwd=shop.folder)
+    assert [json.loads(line)["output"] for line in told.stdout.splitlines()] == ["still red: 3 failed"] * 3
 
 
 def test_a_killed_repair_process_gives_its_repair_to_another(shop: Shop) -> None:
@@ -365,6 +382,48 @@ def test_a_job_in_hand_has_a_life(shop: Shop) -> None:
         assert shop.conn.ttl(job) > 0
         (shop.folder / "go").touch()
         shop.until_ended("run-1")
+
+
+def test_a_repair_process_whose_server_is_away_while_its_work_horse_dies_waits_for_it(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "server").mkdir()
+    own = Server(server.kind, tmp_path / "server", "--appendonly", "yes", "--appendfsync", "always")
+    with own, redis.Redis.from_url(own.url) as conn:
+        shop = Shop(own, conn, tmp_path)
+        shop.configure(HANG)
+        shop.push(report("run-1"))
+        with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+            until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+            [horse] = one.children()
+            own.kill()
+            os.kill(horse, signal.SIGKILL)
+            until(lambda: "tries again until it answers" in one.said(), "it says that the server is away")
+            (shop.folder / "go").touch()
+            own.start()
+            shop.until_ended("run-1")
+            assert one.popen.poll() is None
+            assert one.terminate() == 0
+    assert shop.marks() == ["run-1:1", "run-1:1"]
+    assert "the server answers again" in one.said()
+    assert "Traceback" not in one.said()
+
+
+def test_a_repair_process_that_waits_for_its_server_ends_when_it_is_told_to(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    own = Server(server.kind, tmp_path / "server")
+    with own, redis.Redis.from_url(own.url) as conn:
+        shop = Shop(own, conn, tmp_path)
+        shop.configure(HANG)
+        shop.push(report("run-1"))
+        with shop.worker("--role", "control", name="control"), shop.worker("--role", "repairs", name="one") as one:
+            until(lambda: shop.marks() == ["run-1:1"], "the repair has begun")
+            [horse] = one.children()
+            own.kill()
+            os.kill(horse, signal.SIGKILL)
+            until(lambda: "tries again until it answers" in one.said(), "it says that the server is away")
+            assert one.terminate() == 0
+    assert "Traceback" not in one.said()
 
 
 PYTHON = """

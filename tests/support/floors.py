@@ -15,10 +15,10 @@ ROOTS = ("producer", "worker")
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("core", "core.*", "strict_json"),
-    ("records", "keys", "playbook", "policies", "rulepack", "rulebook", "taxonomies", "config", "config_*"),
+    ("globs", "records", "keys", "playbook", "policies", "rulepack", "rulebook", "taxonomies", "config", "config_*"),
     (
         *("artifacts", "artifact_*", "ledger", "corrections", "disk", "packing", "states", "thinking"),
-        *("streams", "patience", "groups", "letters", "views", "effectiveness", "remedy_tables", "unheard"),
+        *("streams", "patience", "groups", "letters", "outputs", "views", "effectiveness", "remedy_tables", "unheard"),
     ),
     ("alarm", "service", "queues", "playbooks", "repairs", "repairs.*", "notices", "webhook"),
     (

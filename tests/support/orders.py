@@ -17,6 +17,15 @@ CONTEXT = Context(
     url="https://ci.example/runs/7",
     command="pytest -q",
     host="runner-1",
+    provider="github",
+    workflow="ci.yml",
+    ci_run="4711",
+    ci_attempt="2",
+    pull_request="12",
+    head_ref="refs/heads/fix",
+    head_commit="89abcdef89abcdef89abcdef89abcdef89abcdef",
+    fork=False,
+    default_branch="main",
 )
 
 
@@ -30,5 +39,9 @@ def order(**changes: Any) -> RepairOrder:
         "failure": FailureSignal("unit tests", "1 test failed", 1, True),
         "context": CONTEXT,
         "generation": 1,
+        "subclass": "assertion",
+        "rule": "pytest-assert",
+        "evidence": "E   assert 1 == 2",
+        "confidence": 0.9,
     }
     return RepairOrder(**(fields | changes))

@@ -15,7 +15,7 @@ from heald_worker.config import Settings, Timing
 from heald_worker.control import Control
 from heald_worker.core.policy import RecoveryAction, RecoveryPolicy
 from heald_worker.core.recovery import Ending
-from heald_worker.playbook import Notice, Playbook, RecordRepair, Repair
+from heald_worker.playbook import Notice, Playbook, PlaybookEntry, RecordRepair, Repair, one_for_all
 from heald_worker.queues import SafeJob
 from heald_worker.records import decode_log
 from heald_worker.service import Service
@@ -39,17 +39,23 @@ def settings(
     repair: Repair | None = None,
     *,
     repairs: dict[RecoveryAction, Repair] | None = None,
+    entries: tuple[PlaybookEntry, ...] = (),
     notices: dict[Ending, Notice] | None = None,
     policy: RecoveryPolicy | None = None,
     **more: Any,
 ) -> Settings:
-    """Settings for a test: a repair for every action, swift timing, the reference's rules, artifacts in its folder."""
+    """Settings for a test: a repair for every action, swift timing, the reference's rules, artifacts in its folder.
+
+    Args:
+        entries: repairs to choose among, instead of one per action.
+    """
     if repairs is None:
         repairs = dict.fromkeys(ACTIONS, repair or RecordRepair())
+    entries = entries or one_for_all(repairs)
     more.setdefault("timing", SWIFT)
     more.setdefault("taxonomy", "aivcs")
     more.setdefault("policies", {"default": policy or RecoveryPolicy()})
-    return Settings(artifacts=folder / "artifacts", fsync=False, playbook=Playbook(repairs, notices or {}), **more)
+    return Settings(artifacts=folder / "artifacts", fsync=False, playbook=Playbook(entries, notices or {}), **more)
 
 
 def report(run_id: str, stage: str = "test", message: str = "t red", **more: Any) -> bytes:

@@ -19,11 +19,13 @@ from heald_worker.cli.checkup import (
 )
 from heald_worker.cli.describe import repair_words
 from heald_worker.cli.health import Thresholds, complaints
+from heald_worker.cli.playbook_checkup import check_choice, check_folders
 from heald_worker.cli.replay_checkup import check_replay, needs_rights
 from heald_worker.cli.server_checkup import Backlog, check_persistence, check_server, check_work
 from heald_worker.cli.vitals import Vitals
 from heald_worker.config import Limits, Settings, load
 from heald_worker.playbook import CommandNotice, CommandRepair, PythonRepair, RecordRepair, WebhookNotice
+from heald_worker.rulebook import shipped_rulebook
 
 SOUND = {"redis_version": "7.2.4", "role": "master", "maxmemory_policy": "noeviction", "used_memory": 5, "maxmemory": 0}
 QUIET = Vitals(0, None, 0, 0, 0.0, 0, 0, None, repairs=0, control_alive=True, repairs_alive=True, control_workers=1)
@@ -222,6 +224,59 @@ def test_an_action_without_a_repair_is_told() -> None:
     assert warned == [
         f"no repair for {action}: each such attempt fails" for action in ("retry", "patch_forward", "rollback")
     ]
+
+
+def choices(tmp_path: Path, text: str, **environ: str) -> list[str]:
+    (tmp_path / "heald.toml").write_text(text)
+    return [f"{each.detail}; {each.advice}" for each in check_choice(load({}, environ, tmp_path).settings)]
+
+
+def test_a_repair_behind_one_for_all_failures_is_told(tmp_path: Path) -> None:
+    patch = "[[repairs]]\naction = 'patch_forward'\nkind = 'record'\n"
+    retry = "[[repairs]]\naction = 'retry'\nkind = 'record'\n"
+    lint = patch + "match = { stage = 'lint' }\n"
+    assert choices(tmp_path, lint + patch + retry) == []
+    [told] = choices(tmp_path, patch + retry + lint)
+    assert told.startswith("repairs[2] is never made: repairs[0], before it, is for all failures")
+
+
+def test_a_repair_for_what_no_rule_says_is_told(tmp_path: Path) -> None:
+    repair = "[[repairs]]\naction = 'retry'\nkind = 'record'\nmatch = {{ {} }}\n"
+    rule = next(rule for rule in shipped_rulebook().rules if rule.subclass)
+    fine = f"rule = '{rule.name}', subclass = '{rule.subclass[:1]}*'"
+    assert choices(tmp_path, repair.format(fine)) == []
+    [told] = choices(tmp_path, repair.format("subclass = 'lints'"))
+    assert told.startswith("repairs[0] is never made: the rules know no subclass 'lints'")
+    [told] = choices(tmp_path, repair.format(fine), HEALD_TAXONOMY="aivcs")
+    assert "the rules know no subclass" in told
+
+
+def test_relative_paths_that_used_to_lead_elsewhere_are_told(tmp_path: Path) -> None:
+    home, here = tmp_path / "etc", tmp_path / "here"
+    for folder in (home, here):
+        (folder / "fixes").mkdir(parents=True)
+    told = "kind = 'command'\ncommand = {}\n"
+    (home / "h.toml").write_text(
+        f"[repairs.retry]\n{told.format(['./again.sh'])}[repairs.rollback]\n{told.format(['sh', 'back.sh'])}"
+        f"[repairs.patch_forward]\ncwd = '{here}'\n{told.format(['./fix.sh'])}"
+    )
+    loaded = load({"config": str(home / "h.toml")}, {}, here)
+    assert list(check_folders(loaded, here)) == []
+    (here / "fix.sh").touch()
+    (home / "again.sh").touch()
+    (home / "sh").touch()
+    assert list(check_folders(loaded, here)) == []
+    (here / "again.sh").touch()
+    (here / "back.sh").touch()
+    warned = [each.detail for each in check_folders(loaded, here)]
+    assert warned == [
+        f"{name}: {path} is looked for in {home}; {here}, where heald is started, has another"
+        for name, path in (("repairs.retry", "./again.sh"), ("repairs.rollback", "back.sh"))
+    ]
+    assert list(check_folders(load({"config": str(home / "h.toml")}, {}, home), home)) == []
+    (home / "again.sh").unlink()
+    (home / "again.sh").symlink_to(here / "again.sh")
+    assert [each.detail[:16] for each in check_folders(loaded, here)] == ["repairs.rollback"]
 
 
 def test_an_artifact_folder_is_tried_and_nothing_is_left_behind(tmp_path: Path) -> None:

@@ -10,7 +10,18 @@ import pytest
 from heald_worker.config import ConfigError, Limits, Settings, load, load_settings
 from heald_worker.core.policy import Bounds, RecoveryAction, RecoveryPolicy, RetryTestsOn
 from heald_worker.core.recovery import Ending
-from heald_worker.playbook import CommandNotice, CommandRepair, PythonRepair, RecordRepair, WebhookNotice
+from heald_worker.playbook import (
+    Case,
+    CommandNotice,
+    CommandRepair,
+    PlaybookEntry,
+    PythonRepair,
+    RecordRepair,
+    Repair,
+    RepairMatch,
+    WebhookNotice,
+    one_for_all,
+)
 
 
 def settings_of(folder: Path, text: str, **environ: str) -> Settings:
@@ -72,7 +83,7 @@ def test_relative_paths_start_at_the_file_for_the_file_and_at_the_current_folder
     named = {"HEALD_CONFIG": "../etc/h.toml"}
     settings = load_settings({}, named, here)
     assert settings.artifacts.resolve() == home / "books"
-    repair = settings.playbook.repairs[RecoveryAction.RETRY]
+    repair = settings.playbook.repair_for(RecoveryAction.RETRY, Case())
     assert isinstance(repair, CommandRepair)
     assert Path(repair.cwd or "").resolve() == home / "scripts"
     assert load_settings({"artifacts": "mine"}, named, here).artifacts == here / "mine"
@@ -101,7 +112,7 @@ def test_numbers_are_set_one_by_one_by_variables(tmp_path: Path) -> None:
 )
 def test_durations_are_seconds_or_text_with_a_unit(tmp_path: Path, written: str, seconds: float) -> None:
     settings = settings_of(tmp_path, f"[repairs.retry]\nkind = 'python'\ncall = 'a:b'\ntime_limit = {written}")
-    assert settings.playbook.repairs[RecoveryAction.RETRY] == PythonRepair("a:b", time_limit=seconds)
+    assert settings.playbook.repair_for(RecoveryAction.RETRY, Case()) == PythonRepair("a:b", time_limit=seconds)
 
 
 def test_policies_take_what_they_leave_out_from_the_reference(tmp_path: Path) -> None:
@@ -229,15 +240,113 @@ def test_the_playbook_holds_every_kind_of_repair_and_notice(tmp_path: Path) -> N
         command = ["mail", "us"]
         """,
     ).playbook
-    assert playbook.repairs == {
-        RecoveryAction.RETRY: CommandRepair(("make", "again"), env={"LEVEL": "1", "EMPTY": ""}),
+    here = str(tmp_path)
+    repairs: dict[RecoveryAction, Repair] = {
+        RecoveryAction.RETRY: CommandRepair(("make", "again"), here, env={"LEVEL": "1", "EMPTY": ""}),
         RecoveryAction.PATCH_FORWARD: PythonRepair("fixes.forward:patch"),
         RecoveryAction.ROLLBACK: RecordRepair(succeed_from=2),
     }
+    assert playbook.repairs == one_for_all(repairs)
     webhook = playbook.notices[Ending.ESCALATED]
     assert isinstance(webhook, WebhookNotice)
     assert (webhook.url, webhook.headers) == ("https://example.com/hook", {"X-Token": "$TOKEN"})
-    assert playbook.notices[Ending.EXHAUSTED] == CommandNotice(("mail", "us"))
+    assert playbook.notices[Ending.EXHAUSTED] == CommandNotice(("mail", "us"), here)
+
+
+def test_several_repairs_of_an_action_are_read_in_their_order(tmp_path: Path) -> None:
+    playbook = settings_of(
+        tmp_path,
+        """
+        [[repairs]]
+        action = "patch_forward"
+        name = "formatters"
+        match = { repository = "acme/*", class = "build", subclass = "lint", tool = "ruff" }
+        kind = "command"
+        command = ["./format.sh"]
+        [[repairs]]
+        action = "patch_forward"
+        kind = "record"
+        [[repairs]]
+        action = "rollback"
+        reverts = true
+        kind = "command"
+        command = ["./revert.sh"]
+        cwd = "git"
+        output_is_failure = true
+        """,
+    ).playbook
+    patch, rollback = RecoveryAction.PATCH_FORWARD, RecoveryAction.ROLLBACK
+    match = RepairMatch(repository="acme/*", failure_class="build", subclass="lint", tool="ruff")
+    revert = CommandRepair(("./revert.sh",), str(tmp_path / "git"), output_is_failure=True)
+    assert playbook.repairs == (
+        PlaybookEntry(patch, CommandRepair(("./format.sh",), str(tmp_path)), match, "formatters"),
+        PlaybookEntry(patch, RecordRepair(), name="repairs[1]"),
+        PlaybookEntry(rollback, revert, name="repairs[2]", reverts=True),
+    )
+
+
+def test_a_repair_for_all_failures_may_revert(tmp_path: Path) -> None:
+    [entry] = settings_of(tmp_path, "[repairs.rollback]\nkind='record'\nreverts=true").playbook.repairs
+    assert entry == PlaybookEntry(RecoveryAction.ROLLBACK, RecordRepair(), name="rollback", reverts=True)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("kind='record'", "repairs[0].action is missing; possible: retry, patch_forward, rollback"),
+        ("action='escalate'", "repairs[0].action cannot be: escalating repairs nothing"),
+        (
+            "action='patch'\nkind='record'",
+            "action must be one of retry, patch_forward, rollback, not 'patch'",
+        ),
+        ("action=3\nkind='record'", "repairs[0].action must be one of"),
+        ("action='retry'", "repairs[0].kind is missing"),
+        ("action='retry'\nkind='record'\nreverts=true", "repairs[0].reverts is for rollback"),
+        ("action='retry'\nkind='record'\nreverts=1", "repairs[0].reverts must be true or false"),
+        ("action='retry'\nkind='record'\nmatch='x'", "repairs[0].match must be a table, not 'x'"),
+        ("action='retry'\nkind='record'\nmatch={sub='x'}", "repairs[0].match.sub is not a known key"),
+        ("action='retry'\nkind='record'\nmatch={failure_class='x'}", "match.failure_class is not a known key"),
+        ("action='retry'\nkind='record'\nmatch={ref=3}", "repairs[0].match.ref must be text, not 3"),
+        (
+            "action='retry'\nkind='record'\nmatch={class='tests'}",
+            "repairs[0].match.class names 'tests', which is no class of failures; did you mean 'test'?",
+        ),
+        ("action='retry'\nkind='record'\nname=''", "repairs[0].name must be text that is not empty"),
+        (
+            "action='retry'\nkind='record'\nname='x'\n[[repairs]]\naction='retry'\nkind='record'\nname='x'",
+            "repairs[1].name: 'x' is the name of another repair",
+        ),
+        ("action='retry'\nkind='record'\nsucceeds=true", "repairs[0].succeeds is not a known key"),
+    ],
+)
+def test_what_is_wrong_with_one_of_several_repairs_is_named(entry: str, said: str, tmp_path: Path) -> None:
+    assert said in complaint(tmp_path, f"[[repairs]]\n{entry}")
+
+
+@pytest.mark.parametrize("key", ["match = { stage = 'x' }", "name = 'x'", "action = 'retry'"])
+def test_a_repair_for_all_failures_is_not_chosen(key: str, tmp_path: Path) -> None:
+    assert "is for all failures; write it as [[repairs]]" in complaint(
+        tmp_path, f"[repairs.retry]\nkind='record'\n{key}"
+    )
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_file_with_both_forms_of_repairs_says_which_to_use(turned: bool, tmp_path: Path) -> None:
+    parts = ["[repairs.retry]\nkind = 'record'\n", "[[repairs]]\naction = 'rollback'\nkind = 'record'\n"]
+    said = complaint(tmp_path, "".join(reversed(parts) if turned else parts))
+    assert ("repairs[0] is followed by [repairs.retry]" if turned else "is not valid TOML") in said
+    assert "[repairs.ACTION] or [[repairs]], not both; [[repairs]] without `match` is for all failures" in said
+
+
+def test_commands_start_in_the_folder_of_the_file(tmp_path: Path) -> None:
+    home, here = tmp_path / "etc", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
+    told = "kind = 'command'\ncommand = ['./x']\n"
+    (home / "h.toml").write_text(f"[repairs.retry]\n{told}[notices.on_escalated]\n{told}")
+    playbook = load_settings({"config": str(home / "h.toml")}, {}, here).playbook
+    specs = [playbook.repair_for(RecoveryAction.RETRY, Case()), playbook.notices[Ending.ESCALATED]]
+    assert [spec.cwd for spec in specs if isinstance(spec, CommandRepair | CommandNotice)] == [str(home)] * 2
 
 
 @pytest.mark.parametrize(
@@ -252,6 +361,7 @@ def test_the_playbook_holds_every_kind_of_repair_and_notice(tmp_path: Path) -> N
             "[policies.careful]\nmax_atempts = 3",
             "policies.careful.max_atempts is not a known key; did you mean 'max_attempts'?",
         ),
+        ("repairs = 'all'", "repairs must be tables, not 'all'; begin each with [repairs.ACTION], or with [[repairs]]"),
         ("[repairs.retri]\nkind='record'", "repairs.retri is not a known key; did you mean 'retry'?"),
         (
             "[repairs.retry]\nkind='record'\nsucceeds=true",
@@ -312,6 +422,7 @@ def test_an_unknown_key_is_named_with_the_near_one(tmp_path: Path, text: str, sa
         ("rules = 'all'", "rules must be a list of tables, not 'all'; begin each rule with [[rules]]"),
         ("[rules]\npolicy='default'", "rules must be a list of tables, not a table"),
         ("[[rules]]\nstage='x'", "rules[0].policy is missing"),
+        ("[[rules]]\npolicy='default'\njob=3", "rules[0].job must be text, not 3"),
         (
             "[[rules]]\npolicy='defualt'",
             "rules[0].policy names 'defualt', which is not configured; did you mean 'default'?",

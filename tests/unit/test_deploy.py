@@ -18,6 +18,7 @@ import yaml
 from heald_producer import capture
 from heald_worker.cli.verbs import VERBS, heald
 from heald_worker.config import Timing, load_settings
+from heald_worker.playbook import CommandNotice, CommandRepair
 from heald_worker.repair_worker import HORSE_PATIENCE
 from heald_worker.supervisor import LAST_PATIENCE
 
@@ -180,6 +181,18 @@ def test_nothing_is_killed_before_its_repair_was_given_back() -> None:
     for name in ("control", "repairs"):
         assert int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s")) > LONGEST_STOP
     assert int(unit()["TimeoutStopSec"][0]) > LONGEST_STOP
+
+
+def test_the_example_and_the_unit_agree_where_commands_start(tmp_path: Path) -> None:
+    folder = tmp_path / "heald"
+    folder.mkdir()
+    shutil.copy(DEPLOY / "heald.example.toml", folder / "heald.toml")
+    playbook = load_settings({"config": "heald/heald.toml"}, {}, tmp_path).playbook
+    specs = [*(entry.repair for entry in playbook.repairs), *playbook.notices.values()]
+    places = {spec.cwd for spec in specs if isinstance(spec, CommandRepair | CommandNotice)}
+    assert places == {str(folder)}
+    config = variables(unit()["Environment"][0])["HEALD_CONFIG"]
+    assert f"run in the folder of heald.toml, here {Path(config).parent}," in (DEPLOY / "heald.service").read_text()
 
 
 def test_the_unit_starts_heald_again_whatever_it_ended_with() -> None:

@@ -12,7 +12,7 @@ from heald_producer.connection import Sentinel
 from heald_worker.config import Limits, Retention, Settings, Timing, load_settings
 from heald_worker.config_values import duration
 from heald_worker.core.policy import Bounds, RecoveryPolicy
-from heald_worker.playbook import CommandNotice, CommandRepair, PythonRepair, RecordRepair, WebhookNotice
+from heald_worker.playbook import CommandNotice, CommandRepair, PythonRepair, RecordRepair, RepairMatch, WebhookNotice
 from heald_worker.policies import MatchRule
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +53,9 @@ def test_every_key_of_the_settings_is_described() -> None:
     expected |= {f"rules.{name}" for name in MatchRule.__struct_fields__}
     for kind in (CommandRepair, PythonRepair, RecordRepair):
         expected |= {f"repairs.ACTION.{name}" for name in kind.__struct_fields__}
+    expected |= {f"repairs.{name}" for name in ("action", "name", "match")} | {"repairs.ACTION.reverts"}
+    matched = {"class" if name == "failure_class" else name for name in RepairMatch.__struct_fields__}
+    expected |= {f"repairs.match.{name}" for name in matched}
     expected |= {f"notices.NAME.{name}" for name in (*WebhookNotice.__struct_fields__, "kind")}
     assert expected - set(ROWS) == set()
     assert set(CommandNotice.__struct_fields__) <= set(re.findall(r"[a-z_]+", CONFIGURATION))

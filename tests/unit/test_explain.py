@@ -59,7 +59,7 @@ def test_it_tells_the_decision_the_policy_and_what_would_follow(capsys: pytest.C
     assert answer["policy"]["name"] == "default"
     steps = [(each["first"], each["last"], each["action"], each["repair"]) for each in answer["attempts"]]
     assert steps == [
-        (1, 1, "retry", "command make again, at most 15m"),
+        (1, 1, "retry", f"command make again in {Path.cwd()}, at most 15m"),
         (2, 3, "patch_forward", "no repair is configured: the attempt fails"),
     ]
     assert (answer["ending"], answer["notice"]) == ("exhausted", "webhook https://hooks.example.com/... is told")
@@ -92,6 +92,28 @@ def test_a_person_reads_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no safe automated action available under policy" in shown
     assert "nobody is told" in shown
     assert "\x1b" not in shown
+
+
+CHOICES = """
+[[repairs]]
+action = "patch_forward"
+match = { job = "checks*", subclass = "%s" }
+kind = "record"
+[[repairs]]
+action = "patch_forward"
+kind = "python"
+call = "fixes:patch"
+"""
+COMPILER = ("--stage", "build", "--message", "main.c:3:1: error: expected ';' before '}' token")
+
+
+def test_it_tells_the_repair_that_would_be_chosen(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "heald.toml").write_text(CHOICES % "compile")
+    found = explained(capsys, *COMPILER, "--job", "checks-3.12")
+    assert found["diagnosed"]["diagnosis"]["subclass"] == "compile"
+    assert found["attempts"][0]["repair"] == "only records success from attempt 1 on"
+    for other in (["--job", "tests"], []):
+        assert explained(capsys, *COMPILER, *other)["attempts"][0]["repair"] == "python fixes:patch, at most 15m"
 
 
 def test_a_policy_without_attempts_decides_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

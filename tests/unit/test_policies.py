@@ -18,9 +18,9 @@ def settings(*rules: MatchRule) -> Settings:
 
 
 def report(
-    policy: str | None = None, stage: str = "unit", repository: str | None = None, ref: str | None = None
+    policy: str | None = None, stage: str = "unit", repository: str | None = None, ref: str | None = None, **more: str
 ) -> FailureReport:
-    return FailureReport("r1", FailureSignal(stage, "m"), policy, Context(repository=repository, ref=ref))
+    return FailureReport("r1", FailureSignal(stage, "m"), policy, Context(repository=repository, ref=ref, **more))
 
 
 def test_without_rules_and_wishes_the_default_policy_judges() -> None:
@@ -57,6 +57,8 @@ def test_the_first_rule_that_fits_wins() -> None:
     ("rule", "fits"),
     [
         (MatchRule("strict", repository="acme/*", ref="refs/heads/main", stage="u*"), True),
+        (MatchRule("strict", job="e2e*"), True),
+        (MatchRule("strict", job="lint"), False),
         (MatchRule("strict", repository="acme/*", ref="refs/heads/mai?", stage="[tu]nit"), True),
         (MatchRule("strict", repository="*shop"), True),
         (MatchRule("strict", repository="Acme/*"), False),
@@ -68,7 +70,7 @@ def test_the_first_rule_that_fits_wins() -> None:
     ],
 )
 def test_all_globs_of_a_rule_must_fit_and_case_matters(rule: MatchRule, fits: bool) -> None:
-    assert rule.fits(report(repository="acme/shop", ref="refs/heads/main")) is fits
+    assert rule.fits(report(repository="acme/shop", ref="refs/heads/main", job="e2e (3.12)")) is fits
 
 
 def test_what_a_report_leaves_out_fits_only_what_fits_empty_text() -> None:

@@ -20,7 +20,7 @@ from heald_producer.mask import Masker
 from heald_producer.signals import MAX_MESSAGE_BYTES, Context, FailureSignal
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.policy import RecoveryAction
-from heald_worker.playbook import CommandRepair, Playbook, PythonRepair, RecordRepair, Repair
+from heald_worker.playbook import CommandRepair, Playbook, PythonRepair, RecordRepair, Repair, one_for_all
 from heald_worker.repairs import (
     CallableUnavailable,
     RepairOrder,
@@ -62,30 +62,57 @@ def next_failure(report: RepairReport) -> FailureSignal:
 
 def test_exit_code_0_is_success(tmp_path: Path) -> None:
     report = attempt(command("echo all is well"), tmp_path)
-    assert report == RepairReport(RecoveryAttemptResult(True), "exit code 0")
+    assert report == RepairReport(RecoveryAttemptResult(True), "exit code 0", "all is well")
 
 
-def test_another_exit_code_is_a_failed_attempt_whose_output_is_the_next_failure(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("script", "detail"),
+    [
+        ("echo 'Traceback (most recent call last):'; echo 'ConnectionError: handshake' >&2; exit 1", "exit code 1"),
+        ("echo 'remote: HTTP 401, the token has expired'; exit 128", "exit code 128"),
+        ("echo '2 tests failed'; kill -KILL $$", "exit code 137 (SIGKILL)"),
+        ("exit 9", "exit code 9"),
+    ],
+)
+def test_a_repairs_own_trouble_is_no_failure_of_the_ci(script: str, detail: str, tmp_path: Path) -> None:
+    report = attempt(command(script), tmp_path)
+    assert report.result == UNCHANGED
+    assert report.detail == detail
+
+
+def test_what_a_failed_repair_printed_is_told_beside_its_result(tmp_path: Path) -> None:
     report = attempt(command("echo tried; echo '2 tests failed' >&2; exit 3"), tmp_path)
+    assert report.output == "tried\n2 tests failed"
+    assert attempt(command("echo at work; sleep 60", time_limit=0.5), tmp_path).output == "at work"
+
+
+def again(script: str, **options: Any) -> CommandRepair:
+    """A repair that runs again what failed."""
+    return command(script, output_is_failure=True, **options)
+
+
+def test_what_a_repair_prints_that_runs_again_what_failed_is_the_next_failure(tmp_path: Path) -> None:
+    report = attempt(again("echo tried; echo '2 tests failed' >&2; exit 3"), tmp_path)
     assert next_failure(report) == FailureSignal("unit tests", "tried\n2 tests failed", 3, True)
-    assert report.detail == "exit code 3"
+    assert (report.detail, report.output) == ("exit code 3", "tried\n2 tests failed")
+    assert next_failure(attempt(again("kill -KILL $$"), tmp_path)).exit_code == 137
+    assert attempt(again("echo all is well"), tmp_path).result == RecoveryAttemptResult(True)
 
 
-def test_a_silent_failure_names_the_command_and_its_exit_code(tmp_path: Path) -> None:
-    failure = next_failure(attempt(CommandRepair(("sh", "-c", "exit 9")), tmp_path))
+def test_a_silent_failure_of_a_command_that_was_run_again_names_it_and_its_exit_code(tmp_path: Path) -> None:
+    failure = next_failure(attempt(CommandRepair(("sh", "-c", "exit 9"), output_is_failure=True), tmp_path))
     assert failure.message == "heald: the repair sh -c 'exit 9': exit code 9 and printed nothing"
     assert failure.exit_code == 9
 
 
-def test_a_killed_repair_names_the_signal(tmp_path: Path) -> None:
-    report = attempt(command("kill -KILL $$"), tmp_path)
-    assert report.detail == "exit code 137 (SIGKILL)"
-    assert next_failure(report).exit_code == 137
+def test_a_command_that_was_run_again_and_not_to_its_end_says_nothing(tmp_path: Path) -> None:
+    report = attempt(again("echo at work; while :; do sleep 0.1; done", time_limit=0.5), tmp_path)
+    assert report.result == UNCHANGED
 
 
 def test_a_repair_beyond_its_time_limit_has_failed(tmp_path: Path) -> None:
     script = "echo at work; while :; do sleep 0.1; done"
-    report = attempt(command(script, time_limit=1.5), tmp_path)
+    report = attempt(again(script, time_limit=1.5), tmp_path)
     assert report.detail == "ended after its time limit of 1.5 s"
     assert report.result == UNCHANGED
 
@@ -123,13 +150,14 @@ def test_a_repair_that_cannot_be_started_is_a_failed_attempt_that_says_why(
 def test_no_repair_for_an_action_is_a_failed_attempt_that_says_what_to_configure(tmp_path: Path) -> None:
     report = attempt(None, tmp_path / "unused")
     assert report.result == UNCHANGED
-    assert report.detail == "no repair is configured for patch_forward; add [repairs.patch_forward] to heald.toml"
+    hint = "add [repairs.patch_forward], or a [[repairs]] that fits, to heald.toml"
+    assert report.detail == f"no repair is configured for patch_forward of this failure; {hint}"
     assert not (tmp_path / "unused").exists()
 
 
 def test_a_flood_of_output_keeps_its_last_lines(tmp_path: Path) -> None:
     script = "yes 'one more line of output' | head -c 50000000; echo; echo 'it broke here'; exit 1"
-    message = next_failure(attempt(command(script), tmp_path)).message
+    message = attempt(command(script), tmp_path).output
     assert message.startswith("one more line of output\n")
     assert message.endswith("\nit broke here")
     assert 7000 < len(message) <= 8192
@@ -140,7 +168,7 @@ def test_escapes_progress_bars_and_binary_rubbish_do_not_reach_the_message(tmp_p
         r"printf '\033[1;31mred\033[0m \033]0;title\007plain\n10%%\r55%%\r100%%\r\n"
         r"nul\000bell\007 \377\376 \033]8;;http://x\033\\link\033]8;;\033\\ tab\tend\n\n'; exit 1"
     )
-    message = next_failure(attempt(command(script), tmp_path)).message
+    message = attempt(command(script), tmp_path).output
     assert message == "red plain\n100%\nnulbell \ufffd\ufffd link tab\tend"
 
 
@@ -174,13 +202,12 @@ def test_secrets_of_the_worker_and_of_the_repairs_env_are_masked(tmp_path: Path)
         env={"OWN_SECRET": "staple-staple", "BORROWED_PASSWORD": "$PLAIN"},
     )
     report = attempt(repair, tmp_path, environ=environ)
-    message = next_failure(report).message
-    assert message == "[masked] [masked] [masked] [masked] ci-7:2"
+    assert report.output == "[masked] [masked] [masked] [masked] ci-7:2"
     assert report.detail == "used [masked]"
 
 
 def test_secrets_in_arguments_are_masked(tmp_path: Path) -> None:
-    repair = CommandRepair(("sh", "-c", "exit 1", "--password", "hunter2-hunter2"))
+    repair = CommandRepair(("sh", "-c", "exit 1", "--password", "hunter2-hunter2"), output_is_failure=True)
     assert "hunter2" not in next_failure(attempt(repair, tmp_path)).message
 
 
@@ -213,6 +240,19 @@ def test_the_facts_stand_in_the_environment(tmp_path: Path) -> None:
         "HEALD_COMMAND": "pytest -q",
         "HEALD_GENERATION": "1",
         "HEALD_IDEMPOTENCY_KEY": "ci-7:2",
+        "HEALD_SUBCLASS": "assertion",
+        "HEALD_RULE": "pytest-assert",
+        "HEALD_EVIDENCE": "E   assert 1 == 2",
+        "HEALD_CONFIDENCE": "0.9",
+        "HEALD_PROVIDER": "github",
+        "HEALD_WORKFLOW": "ci.yml",
+        "HEALD_CI_RUN": "4711",
+        "HEALD_CI_ATTEMPT": "2",
+        "HEALD_PULL_REQUEST": "12",
+        "HEALD_HEAD_REF": "refs/heads/fix",
+        "HEALD_HEAD_COMMIT": "89abcdef89abcdef89abcdef89abcdef89abcdef",
+        "HEALD_FORK": "false",
+        "HEALD_DEFAULT_BRANCH": "main",
     }
     assert {name: value for name, value in seen.items() if name in expected} == expected
     assert Path(seen["HEALD_FACTS"]).is_relative_to(tmp_path.resolve())
@@ -220,10 +260,18 @@ def test_the_facts_stand_in_the_environment(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_empty(tmp_path: Path) -> None:
-    bare = order(context=Context(), failure=FailureSignal("s", "m"))
+    unknown: dict[str, Any] = {"subclass": "", "rule": "", "evidence": "", "confidence": 0.0}
+    bare = order(context=Context(), failure=FailureSignal("s", "m"), **unknown)
     seen = environment_of(bare, tmp_path, {**ENVIRON, "HEALD_REF": "left over"})
-    names = ("HEALD_EXIT_CODE", "HEALD_REPOSITORY", "HEALD_COMMIT", "HEALD_REF", "HEALD_JOB", "HEALD_URL")
-    assert [seen[name] for name in names] == [""] * len(names)
+    names = ("EXIT_CODE", "REPOSITORY", "COMMIT", "REF", "JOB", "URL", "SUBCLASS", "RULE", "EVIDENCE", "PROVIDER")
+    more = ("WORKFLOW", "CI_RUN", "CI_ATTEMPT", "PULL_REQUEST", "HEAD_REF", "HEAD_COMMIT", "FORK", "DEFAULT_BRANCH")
+    assert {name: seen[f"HEALD_{name}"] for name in (*names, *more)} == dict.fromkeys((*names, *more), "")
+    assert seen["HEALD_CONFIDENCE"] == "0"
+
+
+def test_a_change_from_elsewhere_is_told_as_a_fork(tmp_path: Path) -> None:
+    seen = environment_of(order(context=Context(fork=True)), tmp_path, ENVIRON)
+    assert seen["HEALD_FORK"] == "true"
 
 
 def test_the_workers_own_server_is_out_of_reach_unless_the_configuration_hands_it_on(tmp_path: Path) -> None:
@@ -269,11 +317,15 @@ def test_the_file_of_facts_holds_everything_also_the_message(tmp_path: Path) -> 
         "attempt": 2,
         "action": "patch_forward",
         "failure_class": "test",
+        "subclass": "assertion",
+        "rule": "pytest-assert",
+        "evidence": "E   assert 1 == 2",
+        "confidence": 0.9,
         "idempotency_key": "ci-7:2",
         "generation": 1,
         "failure": {"stage": "s", "message": message, "exit_code": None, "flaky_hint": False},
         "context": {
-            **dict.fromkeys(("commit", "ref", "job", "url", "command", "host", "parent_run")),
+            **dict.fromkeys(Context.__struct_fields__),
             "repository": "acme/shop",
         },
     }
@@ -302,11 +354,11 @@ def test_a_worker_without_a_place_for_files_reports_a_failed_attempt(tmp_path: P
 # -- the result file -----------------------------------------------------------------------------------------------
 
 
-def with_result(result: str | bytes, exit_code: int, tmp_path: Path) -> RepairReport:
+def with_result(result: str | bytes, exit_code: int, tmp_path: Path, **options: Any) -> RepairReport:
     source = tmp_path / "prepared"
     source.write_bytes(result if isinstance(result, bytes) else result.encode())
     script = 'cp "$1" "$HEALD_RESULT"; echo printed; exit "$2"'
-    return attempt(command(script, str(source), str(exit_code)), tmp_path)
+    return attempt(command(script, str(source), str(exit_code), **options), tmp_path)
 
 
 def test_a_result_file_says_what_is_broken_now(tmp_path: Path) -> None:
@@ -325,12 +377,21 @@ def test_a_result_file_says_what_is_broken_now(tmp_path: Path) -> None:
 
 def test_a_result_file_may_say_one_thing_only(tmp_path: Path) -> None:
     report = with_result('{"flaky_hint": false}', 4, tmp_path)
+    assert next_failure(report) == FailureSignal("unit tests", "1 test failed", 1, False)
+    report = with_result('{"flaky_hint": false}', 4, tmp_path, output_is_failure=True)
     assert next_failure(report) == FailureSignal("unit tests", "printed", 4, False)
+
+
+@pytest.mark.parametrize("result", ['{"detail": "the patch does not apply"}', '{"message": ""}', "{}"])
+def test_a_result_file_that_says_nothing_about_the_failure_makes_no_next_one(result: str, tmp_path: Path) -> None:
+    report = with_result(result, 4, tmp_path)
+    assert report.result == UNCHANGED
+    assert report.output == "printed"
 
 
 def test_the_exit_code_decides_about_success_and_no_result_file(tmp_path: Path) -> None:
     report = with_result('{"message": "still broken", "exit_code": 1, "detail": "patched"}', 0, tmp_path)
-    assert report == RepairReport(RecoveryAttemptResult(True), "patched")
+    assert report == RepairReport(RecoveryAttemptResult(True), "patched", "printed")
     assert not with_result('{"exit_code": 0}', 1, tmp_path).result.success
 
 
@@ -361,8 +422,9 @@ def test_a_long_message_in_a_result_file_is_cut_to_the_wires_limit(tmp_path: Pat
     ],
 )
 def test_an_invalid_result_file_is_noted_and_ignored(result: str | bytes, problem: str, tmp_path: Path) -> None:
-    report = with_result(result, 5, tmp_path)
+    report = with_result(result, 5, tmp_path, output_is_failure=True)
     assert next_failure(report) == FailureSignal("unit tests", "printed", 5, True)
+    assert with_result(result, 5, tmp_path).result == UNCHANGED
     assert report.detail.startswith("exit code 5; its result file was ignored: ")
     assert problem in report.detail
 
@@ -414,6 +476,7 @@ def nothing(order): return None
 def no(order): return False
 def result(order): return RecoveryAttemptResult(False, FailureSignal("next", f"after {order.run_id}", 2))
 def report(order): return RepairReport(RecoveryAttemptResult(True), "called\\nsomebody")
+def tells(order): return RepairReport(RecoveryAttemptResult(True), "called", "a page\\nwith hunter2-hunter2")
 def unset(order): return RecoveryAttemptResult(False)
 def number(order): return 1
 def text(order): return "fine"
@@ -454,7 +517,8 @@ def mending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("yes", RepairReport(RecoveryAttemptResult(True), "mending:yes returned True")),
         ("nothing", RepairReport(RecoveryAttemptResult(True), "mending:nothing returned None")),
         ("Nested.method", RepairReport(RecoveryAttemptResult(True), "mending:Nested.method returned True")),
-        ("report", RepairReport(RecoveryAttemptResult(True), "called somebody")),
+        ("report", RepairReport(RecoveryAttemptResult(True), "called somebody", "called\nsomebody")),
+        ("tells", RepairReport(RecoveryAttemptResult(True), "called", "a page\nwith [masked]")),
         ("unset", RepairReport(RecoveryAttemptResult(False), "mending:unset returned a result")),
         (
             "result",
@@ -491,6 +555,14 @@ def test_whatever_a_function_does_wrong_is_a_failed_attempt_that_says_so(
     assert message in report.detail
     assert "\n" not in report.detail
     assert report.result == UNCHANGED
+
+
+@pytest.mark.usefixtures("mending")
+def test_the_traceback_of_a_function_is_its_output_with_secrets_masked(tmp_path: Path) -> None:
+    output = attempt(PythonRepair("mending:raises"), tmp_path).output
+    assert output.startswith("Traceback (most recent call last):\n")
+    assert output.endswith("\nConnectionError: refused with password [masked]")
+    assert "hunter2" not in output
 
 
 @pytest.mark.usefixtures("mending")
@@ -550,7 +622,8 @@ def test_a_function_runs_in_any_thread(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("mending")
 def test_functions_are_imported_when_a_worker_starts() -> None:
-    playbook = Playbook({RecoveryAction.RETRY: PythonRepair("mending:yes"), RecoveryAction.ROLLBACK: RecordRepair()})
+    repairs = {RecoveryAction.RETRY: PythonRepair("mending:yes"), RecoveryAction.ROLLBACK: RecordRepair()}
+    playbook = Playbook(one_for_all(repairs))
     found = resolve_callables(playbook)
     assert list(found) == ["mending:yes"]
     assert found["mending:yes"](order()) is True
@@ -569,7 +642,7 @@ def test_functions_are_imported_when_a_worker_starts() -> None:
 )
 def test_a_function_that_cannot_be_had_says_why(call: str, problem: str, hint: str) -> None:
     with pytest.raises(CallableUnavailable) as caught:
-        resolve_callables(Playbook({RecoveryAction.RETRY: PythonRepair(call)}))
+        resolve_callables(Playbook(one_for_all({RecoveryAction.RETRY: PythonRepair(call)})))
     assert caught.value.problem == f"the repair function {call} cannot be used: {problem}"
     assert hint in caught.value.hint
 

@@ -21,7 +21,7 @@ from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending
 from heald_worker.core.taxonomy import FailureClass
 from heald_worker.notices import deliver, notice_variables
-from heald_worker.playbook import CommandRepair, Playbook, Reach, WebhookNotice
+from heald_worker.playbook import Case, CommandRepair, Playbook, Reach, WebhookNotice
 from heald_worker.records import canonical_bytes, decode_log, digest_of
 from heald_worker.repairs import RepairOrder, RepairReport, perform, resolve_callables
 from heald_worker.repairs.facts import RepairResult, repair_variables
@@ -77,13 +77,15 @@ def documented(facts: Mapping[str, Any], **changes: Any) -> RepairOrder:
         "failure": msgspec.convert(facts["failure"], FailureSignal),
         "context": msgspec.convert(facts["context"], Context),
         "generation": facts["generation"],
+        **{name: facts[name] for name in ("subclass", "rule", "evidence", "confidence")},
     }
     return RepairOrder(**(fields | changes))
 
 
 def make(playbook: Playbook, action: RecoveryAction, order: RepairOrder, scratch: Path) -> RepairReport:
     environ = {**os.environ, "PATCH_BOT_TOKEN": "t"}
-    return perform(playbook.repairs[action], order, scratch=scratch, stopping=lambda: False, environ=environ)
+    repair = playbook.repair_for(action, Case())
+    return perform(repair, order, scratch=scratch, stopping=lambda: False, environ=environ)
 
 
 def table(after: str) -> list[list[str]]:
@@ -115,7 +117,7 @@ def test_the_pages_variables_are_those_that_are_set() -> None:
 
 
 def test_the_pages_fields_of_a_result_are_those_that_are_read() -> None:
-    rows = table("writes a JSON object to `HEALD_RESULT`")
+    rows = table("writes to `HEALD_RESULT`**, a JSON object")
     assert tuple(row[0].strip("`") for row in rows) == RepairResult.__struct_fields__
 
 
@@ -126,9 +128,8 @@ def test_the_pages_retry_runs_the_tests_again(playbook: Playbook, checkout: Path
     order = documented(facts, context=context, failure=FailureSignal("unit", "m", 1, True))
     report = make(playbook, RecoveryAction.RETRY, order, tmp_path)
     assert report.detail == "failed again, so it is not flaky"
-    assert report.result.next_failure is not None
-    assert report.result.next_failure.flaky_hint is False
-    assert "Error 1" in report.result.next_failure.message
+    assert report.result.next_failure == FailureSignal("unit", "m", 1, False)
+    assert "Error 1" in report.output
     (checkout / "passes").touch()
     assert make(playbook, RecoveryAction.RETRY, order, tmp_path).result.success
 
@@ -155,8 +156,8 @@ def test_the_pages_repairs_refuse_a_commit_that_is_none(
     order = documented(json.loads(FILES["facts.json"]), context=Context(commit=commit))
     for action in (RecoveryAction.RETRY, RecoveryAction.PATCH_FORWARD):
         report = make(playbook, action, order, tmp_path)
-        assert report.result.next_failure is not None
-        assert report.result.next_failure.message.startswith("no commit to ")
+        assert not report.result.success
+        assert report.output.startswith("no commit to ")
     assert git(checkout, "log", "--all", "--oneline") == before
 
 

@@ -20,12 +20,12 @@ from heald_worker.config_file import (
     read_bounds,
     read_config_file,
     read_diagnosis,
-    read_playbook,
     read_policies,
     read_rules,
     read_sentinel,
 )
 from heald_worker.config_groups import Limits, Retention, Timing
+from heald_worker.config_repairs import read_playbook
 from heald_worker.config_values import (
     ConfigError,
     Kind,

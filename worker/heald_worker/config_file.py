@@ -1,7 +1,8 @@
-"""heald.toml: where it is, and the sections that only a file holds: policies, rules, playbook, Sentinel."""
+"""heald.toml: where it is, and the sections that only a file holds: policies, rules, notices, Sentinel."""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,19 +30,9 @@ from heald_worker.config_values import (
     whole,
     wrong,
 )
-from heald_worker.core.policy import U32_MAX, Bounds, RecoveryAction, RecoveryPolicy, RetryTestsOn
+from heald_worker.core.policy import U32_MAX, Bounds, RecoveryPolicy, RetryTestsOn
 from heald_worker.core.recovery import Ending
-from heald_worker.playbook import (
-    CommandNotice,
-    CommandRepair,
-    Notice,
-    Playbook,
-    PythonRepair,
-    Reach,
-    RecordRepair,
-    Repair,
-    WebhookNotice,
-)
+from heald_worker.playbook import CommandNotice, Notice, Reach, WebhookNotice
 from heald_worker.policies import DEFAULT_POLICY, MatchRule
 
 if TYPE_CHECKING:
@@ -52,6 +43,9 @@ Spec = TypeVar("Spec", bound=msgspec.Struct)
 
 DEFAULT_FILE = "heald.toml"
 MAX_FILE_BYTES = 1024 * 1024
+BOTH_FORMS = "a file has [repairs.ACTION] or [[repairs]], not both; [[repairs]] without `match` is for all failures"
+_ONE_FOR_ALL = re.compile(rb"^[ \t]*\[[ \t]*repairs[ \t]*\.", re.MULTILINE)
+_SEVERAL = re.compile(rb"^[ \t]*\[\[[ \t]*repairs[ \t]*\]\]", re.MULTILINE)
 MOST_ATTEMPTS = 1000
 """All decisions of a run stand in one record, so the service bounds what the reference leaves at 32 bits."""
 
@@ -100,7 +94,8 @@ def read_config_file(path: Path, cwd: Path) -> ConfigFile:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{shown} is not UTF-8 (at line {line})", "save it as UTF-8") from None
     except ValueError as error:  # TOMLDecodeError, and Python's own for a number of thousands of digits
-        raise ConfigError(f"{shown} is not valid TOML: {error}") from None
+        hint = BOTH_FORMS if _ONE_FOR_ALL.search(data) and _SEVERAL.search(data) else ""
+        raise ConfigError(f"{shown} is not valid TOML: {error}", hint) from None
     except RecursionError:
         raise ConfigError(f"{shown} is nested too deep") from None
 
@@ -171,54 +166,47 @@ def read_rules(file: ConfigFile, policies: Mapping[str, RecoveryPolicy]) -> tupl
     return tuple(rules)
 
 
-def _check_glob(value: object, where: str) -> str:
+def check_glob(value: object, where: str) -> str:
+    """A glob; the empty one fits what is not known."""
     return "" if value == "" else text(value, where)
 
 
 _RULE = {
     "policy": Kind(text),
-    "repository": Kind(_check_glob),
-    "ref": Kind(_check_glob),
-    "stage": Kind(_check_glob),
+    "repository": Kind(check_glob),
+    "ref": Kind(check_glob),
+    "job": Kind(check_glob),
+    "stage": Kind(check_glob),
 }
 
-_REPAIRABLE = tuple(action.value for action in RecoveryAction if action is not RecoveryAction.ESCALATE)
 _NOTICED = {"on_escalated": Ending.ESCALATED, "on_exhausted": Ending.EXHAUSTED}
-_REPAIR_KINDS: dict[str, type[Repair]] = {"command": CommandRepair, "python": PythonRepair, "record": RecordRepair}
 _NOTICE_KINDS: dict[str, type[Notice]] = {"command": CommandNotice, "webhook": WebhookNotice}
 
 
-def read_playbook(file: ConfigFile) -> Playbook:
-    """`[repairs.ACTION]` and `[notices.on_escalated]`, `[notices.on_exhausted]`."""
-    repairs = table(file.entries.get("repairs", {}), file.where("repairs"))
-    if "escalate" in repairs:
-        raise ConfigError(
-            f"{file.where('repairs', 'escalate')} cannot be: escalating repairs nothing",
-            "tell somebody with [notices.on_escalated]",
-        )
-    check_keys(repairs, _REPAIRABLE, file.where("repairs", ""))
+def read_notices(file: ConfigFile) -> dict[Ending, Notice]:
+    """`[notices.on_escalated]` and `[notices.on_exhausted]`."""
     notices = table(file.entries.get("notices", {}), file.where("notices"))
     check_keys(notices, _NOTICED, file.where("notices", ""))
-    return Playbook(
-        repairs={
-            RecoveryAction(name): _read_kind(_REPAIR_KINDS, entry, file, "repairs", name)
-            for name, entry in repairs.items()
-        },
-        notices={
-            _NOTICED[name]: _read_kind(_NOTICE_KINDS, entry, file, "notices", name) for name, entry in notices.items()
-        },
-    )
+    return {
+        _NOTICED[name]: read_kind(_NOTICE_KINDS, entry, file.where("notices", name), file.folder)
+        for name, entry in notices.items()
+    }
 
 
-def _read_kind(kinds: Mapping[str, type[Spec]], entry: object, file: ConfigFile, section: str, name: str) -> Spec:
-    """One repair or notice: its `kind` says which struct, and so which keys."""
-    where = file.where(section, name)
+def read_kind(kinds: Mapping[str, type[Spec]], entry: object, where: str, folder: Path) -> Spec:
+    """One repair or notice: its `kind` says which struct, and so which keys.
+
+    Args:
+        folder: where relative paths start, and where a command runs that names no other place.
+    """
     entries = dict(table(entry, where))
     kind = entries.pop("kind", None)
     if kind is None:
         raise ConfigError(f"{where}.kind is missing", f"possible: {', '.join(kinds)}")
     spec = kinds[str(one_of(*kinds).check(kind, f"{where}.kind"))]
-    fields = _spec_fields(file.folder)
+    if "cwd" in spec.__struct_fields__:
+        entries.setdefault("cwd", ".")
+    fields = _spec_fields(folder)
     return _read_struct(spec, entries, where, {name: fields[name] for name in spec.__struct_fields__})
 
 
@@ -228,6 +216,7 @@ def _spec_fields(folder: Path) -> dict[str, Kind]:
         "cwd": Kind(lambda value, where: str(folder / text(value, where))),
         "env": Kind(environment),
         "time_limit": duration(),
+        "output_is_failure": switch,
         "call": Kind(call_reference),
         "succeed": switch,
         "succeed_from": whole(1, MOST_ATTEMPTS),

@@ -24,10 +24,12 @@ from heald_worker.core.recovery import (
     RepairEnded,
     advance,
 )
+from heald_worker.core.taxonomy import Diagnosis
 from heald_worker.ledger import Finished, Held
 from heald_worker.moves import InHand, move_for, spent_job
+from heald_worker.playbook import PlaybookEntry
 from heald_worker.queues import Hand
-from heald_worker.repairs import RepairOrder, perform
+from heald_worker.repairs import RepairOrder, RepairReport, perform
 from heald_worker.service import Service, Verdict, log
 from heald_worker.states import UnreadableRun
 
@@ -161,22 +163,28 @@ def _told_of(verdict: Verdict) -> dict[str, object]:
 
 def _recorded_repair(service: Service, held: Held, now: Instant) -> tuple[Event, dict[str, object]]:
     run, recovery = held.run, held.run.recovery
-    repair = service.repair_for(recovery, run.dry_run)
-    is_for_others = service.starts_something(repair) or service.is_repaired_elsewhere(recovery, run.dry_run)
+    entry = service.entry_for(run)
+    repair = entry.repair if entry else None
+    is_for_others = service.starts_something(repair) or service.is_repaired_elsewhere(run)
     if recovery.phase is not Phase.WAITING or is_for_others:
         raise InvalidTransition(recovery.phase, RepairEnded(RecoveryAttemptResult(False)))
     if run.dry_run:
         return RepairEnded(RecoveryAttemptResult(False)), {"detail": "dry run: nothing was repaired"}
-    report = perform(repair, order_for(held), scratch=service.scratch, stopping=_never)
-    return RepairEnded(report.result), {"detail": report.detail}
+    order = order_for(held, Diagnosis(recovery.decisions[-1].failure_class))  # what only records looks at nothing finer
+    report = perform(repair, order, scratch=service.scratch, stopping=_never)
+    return RepairEnded(report.result), made_facts(entry, report)
 
 
 _THINK = {queues.queue_key(queues.DECIDE): _next_event, queues.queue_key(queues.RECORD): _recorded_repair}
 """What is to be done about a run in hand, by the queue that its job would have stood in."""
 
 
-def order_for(held: Held) -> RepairOrder:
-    """What a repair of the current attempt is told."""
+def order_for(held: Held, found: Diagnosis) -> RepairOrder:
+    """What a repair of the current attempt is told.
+
+    Args:
+        found: what is known about the failure, as `Service.diagnosis_of` says it.
+    """
     run, recovery = held.run, held.run.recovery
     decision = recovery.decisions[-1]
     return RepairOrder(
@@ -187,7 +195,16 @@ def order_for(held: Held) -> RepairOrder:
         failure=recovery.current_failure,
         context=run.context,
         generation=run.generation,
+        subclass=found.subclass,
+        rule=found.rule,
+        evidence=found.evidence.text if found.evidence else "",
+        confidence=found.confidence,
     )
+
+
+def made_facts(entry: PlaybookEntry | None, report: RepairReport) -> dict[str, object]:
+    """Which repair was made and one line about it, as facts of the event that it has ended."""
+    return {"repair": entry.name if entry else "", "detail": report.detail}
 
 
 def nudged(queue: str, run_id: str, version: int, execution: str = "") -> Nudged:

@@ -57,6 +57,7 @@ JOINED = "joined:"
 """In a tombstone, before the name of the run that its report joined, in place of a stream entry's id."""
 
 PLAYBOOK_PREFIX = "heald:playbook:"
+OUTPUT_PREFIX = "heald:output:"
 
 INTAKE_MEMBER = "intake:"
 """How an intake token stands on the agenda; run ids hold no colon."""
@@ -77,6 +78,11 @@ def run(run_id: str) -> str:
 def tombstone(run_id: str) -> str:
     """String of an ended run: report digest, stream entry id, commit id, generation, separated by blanks."""
     return TOMBSTONE_PREFIX + fold(run_id)
+
+
+def output(run_id: str) -> str:
+    """Hash: attempt -> the end of what its repair printed."""
+    return OUTPUT_PREFIX + fold(run_id)
 
 
 def intake(token: str) -> str:

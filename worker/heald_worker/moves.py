@@ -139,8 +139,8 @@ def job_for(service: Service, run: Run, version: int, now: Instant, hand: Hand |
         return None
     run_id, at = run.recovery.run_id, rq_time(now)
     if nudge.job == "repair":
-        repair = service.repair_for(run.recovery, run.dry_run)
-        if service.starts_something(repair) or service.is_repaired_elsewhere(run.recovery, run.dry_run):
+        repair = service.repair_for(run)
+        if service.starts_something(repair) or service.is_repaired_elsewhere(run):
             return queues.nudge_job(queues.REPAIR, run_id, version, at, job_timeout(service, repair))
         return queues.nudge_job(queues.RECORD, run_id, version, at, hand=hand)
     if nudge.job == "decide":

@@ -20,7 +20,8 @@ from redis.client import Pipeline
 from heald_producer import __version__
 from heald_worker import keys, queues
 from heald_worker.core.policy import RecoveryAction
-from heald_worker.playbook import Playbook
+from heald_worker.globs import ANY
+from heald_worker.playbook import Case, Playbook, RepairMatch
 
 OFFER_LIFE = 180
 """Seconds after its last heartbeat for which a worker's playbook is known."""
@@ -49,6 +50,11 @@ class Offer(msgspec.Struct, frozen=True):
     name: str = ""
     reverts: bool = False
 
+    def fits(self, case: Case) -> bool:
+        """Whether the repair is for this failure; what a newer heald matches with fits nothing here."""
+        known = RepairMatch.__struct_fields__
+        return all(fact in known for fact in self.match) and RepairMatch(**self.match).fits(case)
+
 
 class Told(NamedTuple):
     """What a worker tells of itself; empty where it does not: an older one, or a repair process of its rules."""
@@ -68,7 +74,12 @@ class Difference(NamedTuple):
 
 def offers_of(playbook: Playbook) -> tuple[Offer, ...]:
     """What a playbook has repairs for."""
-    return tuple(map(Offer, sorted(playbook.repairs)))
+    return tuple(Offer(entry.action, _narrowing(entry.match), entry.name, entry.reverts) for entry in playbook.repairs)
+
+
+def _narrowing(match: RepairMatch) -> dict[str, str]:
+    """The globs that say something."""
+    return {fact: glob for fact, glob in msgspec.structs.asdict(match).items() if glob != ANY}
 
 
 def digest_of(playbook: Playbook) -> str:

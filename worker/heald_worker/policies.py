@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from heald_producer.signals import FailureReport
 from heald_worker.core.policy import Bounds, RecoveryPolicy
+from heald_worker.globs import ANY, all_fit, narrowing
 
 if TYPE_CHECKING:
     from heald_worker.config import Settings
@@ -18,31 +18,26 @@ DEFAULT_POLICY = "default"
 
 
 class MatchRule(msgspec.Struct, frozen=True):
-    """One `[[rules]]` entry: a report that fits all three globs is judged by `policy`.
-
-    Globs are case-sensitive: `*` any text (also over `/`), `?` one character, `[abc]` one of these. What a
-    report leaves out counts as empty text, which `*` fits.
-    """
+    """One `[[rules]]` entry: a report that fits all its globs (see `globs`) is judged by `policy`."""
 
     policy: str
-    repository: str = "*"
-    ref: str = "*"
-    stage: str = "*"
+    repository: str = ANY
+    ref: str = ANY
+    job: str = ANY
+    stage: str = ANY
 
     def fits(self, report: FailureReport) -> bool:
         """Whether this rule is for the report."""
         context = report.context
-        return (
-            fnmatchcase(context.repository or "", self.repository)
-            and fnmatchcase(context.ref or "", self.ref)
-            and fnmatchcase(report.signal.stage, self.stage)
-        )
+        facts = {"repository": context.repository, "ref": context.ref, "job": context.job, "stage": report.signal.stage}
+        return all_fit(self._globs(), facts)
 
     def describe(self) -> str:
         """The globs that narrow the rule, for reading: `repository 'acme/*', stage 'deploy'`."""
-        globs = (("repository", self.repository), ("ref", self.ref), ("stage", self.stage))
-        narrowing = [f"{name} {glob!r}" for name, glob in globs if glob != "*"]
-        return ", ".join(narrowing) or "every report"
+        return narrowing(self._globs()) or "every report"
+
+    def _globs(self) -> dict[str, str]:
+        return {"repository": self.repository, "ref": self.ref, "job": self.job, "stage": self.stage}
 
 
 class PolicyChoice(msgspec.Struct, frozen=True):

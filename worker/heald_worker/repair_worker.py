@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import redis
+from rq.exceptions import StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.queue import Queue
@@ -42,6 +43,8 @@ LAST_WORDS = 5
 """Seconds that a worker which stops takes to sign off."""
 HORSE_PATIENCE = 5.0
 """Seconds a work-horse gets between SIGTERM and SIGKILL."""
+TROUBLE_PAUSE = 1.0
+"""Seconds before a server that was away is asked again."""
 PAUSE_LOOK = 2.0
 """Seconds between two looks whether the pause is over."""
 BEAT_EVERY = 20.0
@@ -77,13 +80,53 @@ class RepairWorker(RegisteredWorker, Worker):
         self._stop_by: float | None = None
         self._asked_at = self._beat_at = 0.0
         self._horse_asked = False
+        self._taken = 0
 
     def work(self, burst: bool = False, **_options: Any) -> bool:  # type: ignore[override]
-        """Work until a signal asks to stop or, with `burst`, until the queue is empty."""
+        """Work until a signal asks to stop or, with `burst`, until the queue is empty. Returns whether it did anything.
+
+        RQ's own loop ends, as if all were well, when the server is away at the wrong moment; this one waits for it.
+        """
         jobs.bind(self.service)
         become_subreaper()
+        self.bootstrap(logging_level="WARNING")
+        self._install_signal_handlers()
         with own_scratch() as self.service.scratch:
-            return bool(super().work(burst=burst, logging_level="WARNING"))
+            try:
+                while not self._stop_requested and self._turn(burst):
+                    pass
+            except StopRequested:
+                pass
+            finally:
+                self.teardown()
+        return self._taken > 0
+
+    def _turn(self, burst: bool) -> bool:
+        """Take one job and do it. Returns whether to go on."""
+        try:
+            self.check_for_suspension(burst)
+            if self.should_run_maintenance_tasks:
+                self.run_maintenance_tasks()
+            if self._stop_requested:
+                return False
+            taken = self.dequeue_job_and_maintain_ttl(None if burst else self.dequeue_timeout)
+            self.note_trouble(None)
+            if taken is None:
+                return False
+            self._taken += 1
+            self.execute_job(*taken)
+            self.heartbeat()
+        except redis.RedisError as trouble:
+            self._wait(trouble)
+        return True
+
+    def _wait(self, trouble: redis.RedisError) -> None:
+        """Wait a moment for a server that is away, with nothing in hand: the agenda brings up what was."""
+        self.note_trouble(trouble)
+        self._state = WorkerStatus.IDLE  # a signal ends the wait, too
+        self.executions.clear()
+        if not self._stop_requested:
+            time.sleep(TROUBLE_PAUSE)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """A signal: let the repair in hand finish within the grace time, or give it back."""
@@ -122,7 +165,7 @@ class RepairWorker(RegisteredWorker, Worker):
         if claimed is None:
             self._drop(job)
             return
-        repair = self.service.repair_for(claimed.run.recovery, claimed.run.dry_run)
+        repair = self.service.repair_for(claimed.run)
         longest = repair.time_limit if isinstance(repair, PythonRepair) else math.inf  # a command's keeper sees to it
         self._lease = lease = Lease(self.service, self._renewals, claimed, began, longest)
         if lease.is_due and not lease.renew():  # the claim's reply came late
@@ -168,6 +211,16 @@ class RepairWorker(RegisteredWorker, Worker):
     def _drop(self, job: Job) -> None:
         """A nudge with nothing to do: no job, no trace of it. The agenda sends it again if it was needed."""
         self.connection.delete(job.key)
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """RQ's own, but a work-horse that goes wrong before it begins is no second worker."""
+        worker = os.getpid()
+        try:
+            super().fork_work_horse(job, queue)
+        except BaseException:
+            if os.getpid() != worker:
+                os._exit(1)
+            raise
 
     def setup_work_horse_signals(self) -> None:
         """In the work-horse: SIGTERM, also that of a dying parent, ends the repair and gives it back."""

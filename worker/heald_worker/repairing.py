@@ -23,12 +23,15 @@ from heald_worker import keys
 from heald_worker.agenda import reclaim
 from heald_worker.commits import GONE_THROUGH, discard
 from heald_worker.core.recovery import Claim, Phase, RepairEnded, advance
-from heald_worker.decisions import nudged, order_for
+from heald_worker.decisions import made_facts, nudged, order_for
 from heald_worker.ledger import Held
 from heald_worker.moves import move_for
+from heald_worker.outputs import keep_output
+from heald_worker.patience import passes
+from heald_worker.playbook import PlaybookEntry
 from heald_worker.queues import REPAIR
 from heald_worker.repairs import RepairReport, perform
-from heald_worker.service import Service, log
+from heald_worker.service import Service, log, milliseconds
 from heald_worker.states import UnreadableRun
 
 Answer = TypeVar("Answer")
@@ -75,7 +78,7 @@ def claim(service: Service, run_id: str, version: int) -> Held | None:
     if held is None or held.version != version or held.run.recovery.phase is not Phase.WAITING:
         discard(service, [nudged(REPAIR, run_id, version).finished])
         return None
-    if service.is_repaired_elsewhere(held.run.recovery, held.run.dry_run):
+    if service.is_repaired_elsewhere(held.run):
         log.info("run %s: its %s is left to a worker that has a repair for it", run_id, held.run.recovery.action)
         return None
     step = advance(held.run.recovery, Claim(service.name), now)
@@ -86,24 +89,44 @@ def claim(service: Service, run_id: str, version: int) -> Held | None:
 
 def carry_out(service: Service, claimed: Held, stopping: Callable[[], bool] = stop_flag) -> None:
     """Make the repair of a claimed attempt and commit what came of it; one that was stopped or lost is given back."""
-    repair = service.repair_for(claimed.run.recovery, claimed.run.dry_run)
-    report = perform(repair, order_for(claimed), scratch=service.scratch, stopping=stopping)
+    entry, order = service.entry_for(claimed.run), order_for(claimed, service.diagnosis_of(claimed.run))
+    report = perform(entry.repair if entry else None, order, scratch=service.scratch, stopping=stopping)
     try:
-        verdict = _hand_in(service, claimed, report, stopping())
+        verdict = _hand_in(service, claimed, entry, report, stopping())
     except redis.RedisError as trouble:
         verdict = f"the server stayed away ({trouble})"
     if verdict not in GONE_THROUGH:
         log.warning("run %s: the repair's result was not committed: %s", claimed.run.recovery.run_id, verdict)
 
 
-def _hand_in(service: Service, claimed: Held, report: RepairReport, stopped: bool) -> str:
+def _hand_in(service: Service, claimed: Held, entry: PlaybookEntry | None, report: RepairReport, stopped: bool) -> str:
     if report.lost or (stopped and not report.result.success):
         return _persist(lambda: reclaim(service, claimed, service.ledger.now(), counts=not stopped))
+    _persist(lambda: _keep_output(service, claimed, report))
     now = _persist(service.ledger.now)
     step = advance(claimed.run.recovery, RepairEnded(report.result, report.proof), now)
-    move = move_for(service, claimed, step, now, detail={"detail": report.detail})
+    move = move_for(service, claimed, step, now, detail=made_facts(entry, report))
     [verdict] = _persist(lambda: service.ledger.commit([move]))
     return verdict
+
+
+def _keep_output(service: Service, claimed: Held, report: RepairReport) -> None:
+    """Keep what the repair printed, before its result: whoever sees the one finds the other.
+
+    A server that is full or refuses it keeps no result from being committed.
+
+    Raises:
+        redis.RedisError: the server is away.
+    """
+    if not report.output:
+        return
+    recovery, life = claimed.run.recovery, milliseconds(service.settings.retention.recoveries)
+    try:
+        keep_output(service.client, recovery.run_id, recovery.attempt, report.output, life)
+    except redis.ResponseError as trouble:
+        if passes(trouble):
+            raise
+        log.warning("run %s: what its repair printed is not kept: %s", recovery.run_id, trouble)
 
 
 def _persist(ask: Callable[[], Answer]) -> Answer:

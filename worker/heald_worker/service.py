@@ -20,11 +20,11 @@ from heald_worker.config import Settings
 from heald_worker.core.fingerprint import fingerprint
 from heald_worker.core.instant import Instant
 from heald_worker.core.policy import RecoveryAction
-from heald_worker.core.recovery import Ending, Recovery
+from heald_worker.core.recovery import Ending
 from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, TaxonomyRef
 from heald_worker.corrections import Correction, Corrections
 from heald_worker.ledger import Ledger, Spans
-from heald_worker.playbook import CommandRepair, Notice, PythonRepair, Repair
+from heald_worker.playbook import Case, CommandRepair, Notice, PlaybookEntry, PythonRepair, Repair, case_of
 from heald_worker.playbooks import Heard, Offer
 from heald_worker.queues import REPAIR
 from heald_worker.remedy_tables import RemedyTables
@@ -142,11 +142,34 @@ class Service:
         known_by = fingerprint(repository, signal)
         return Verdict(diagnosis, known_by, self.corrections.get(known_by))
 
-    def repair_for(self, recovery: Recovery, dry_run: bool) -> Repair | None:
-        """What the playbook holds for the latest decision; None when nothing is configured or nothing may be done."""
-        if dry_run or recovery.action is None:
+    def diagnosis_of(self, run: Run) -> Diagnosis:
+        """What is known about the failure of the latest decision.
+
+        Where the decision's class is a person's word, or the rules are not known here, nothing finer is.
+        """
+        recovery, decision = run.recovery, run.recovery.decisions[-1]
+        try:
+            found = diagnose(self.taxonomy_of(run.taxonomy), recovery.current_failure)
+        except UnknownTaxonomy:
+            return Diagnosis(decision.failure_class)
+        if found.failure_class is decision.failure_class:
+            return found
+        return Diagnosis(decision.failure_class, confidence=float(decision.attempt in recovery.corrected))
+
+    def entry_for(self, run: Run) -> PlaybookEntry | None:
+        """What the playbook holds for the latest decision; None when nothing fits or nothing may be done."""
+        recovery, playbook = run.recovery, self.settings.playbook
+        if run.dry_run or recovery.action is None:
             return None
-        return self.settings.playbook.repairs.get(recovery.action)
+        decision = recovery.decisions[-1]
+        needed = playbook.asks_for_a_diagnosis(decision.action)
+        diagnosis = self.diagnosis_of(run) if needed else Diagnosis(decision.failure_class)
+        return playbook.entry_for(decision.action, case_of(run.context, recovery.current_failure.stage, diagnosis))
+
+    def repair_for(self, run: Run) -> Repair | None:
+        """The repair of `entry_for`."""
+        entry = self.entry_for(run)
+        return None if entry is None else entry.repair
 
     @property
     def dry_run(self) -> bool:
@@ -155,20 +178,35 @@ class Service:
         return self.settings.dry_run or not (playbook.repairs or playbook.notices or self._offers())
 
     def available(self, run: Run, verdict: Verdict) -> tuple[RecoveryAction, ...] | None:
-        """The actions for which there is a repair; None in a dry run without any, which shows what there could be."""
-        there = {*self.settings.playbook.repairs, *(offer.action for offer in self._offers())}
-        found = tuple(action for action in RecoveryAction if action in there)
+        """The actions that somebody has a fitting repair for; None in a dry run without any, to show what could be."""
+        case, offers = self._case(run, verdict), self._offers()
+        here = {entry.action for entry in self.settings.playbook.repairs if entry.match.fits(case)}
+        there = {offer.action for offer in offers if offer.fits(case)}
+        found = tuple(action for action in RecoveryAction if action in here | there)
         return None if run.dry_run and not found else found
 
     def reverts(self, run: Run, verdict: Verdict) -> bool:
         """Whether the repair for `rollback` reverts what broke the branch, and needs no deployment."""
-        return False
+        case = self._case(run, verdict)
+        entry = self.settings.playbook.entry_for(RecoveryAction.ROLLBACK, case)
+        if entry is not None:
+            return entry.reverts
+        fitting = (each for each in self._offers() if each.action is RecoveryAction.ROLLBACK and each.fits(case))
+        return any(each.reverts for each in fitting)
 
-    def is_repaired_elsewhere(self, recovery: Recovery, dry_run: bool) -> bool:
+    def is_repaired_elsewhere(self, run: Run) -> bool:
         """Whether a living repair process has the repair of the latest decision, which this playbook lacks."""
-        if dry_run or recovery.action is None or self.repair_for(recovery, dry_run) is not None:
+        recovery = run.recovery
+        if run.dry_run or recovery.action is None or self.entry_for(run) is not None:
             return False
-        return any(offer.action is recovery.action for offer in self._offers())
+        case = case_of(run.context, recovery.current_failure.stage, self.diagnosis_of(run))
+        return any(offer.action is recovery.action and offer.fits(case) for offer in self._offers())
+
+    def _case(self, run: Run, verdict: Verdict) -> Case:
+        found = verdict.diagnosis
+        if verdict.failure_class is not found.failure_class:  # a person's word, of which nothing finer is known
+            found = Diagnosis(verdict.failure_class)
+        return case_of(run.context, run.recovery.current_failure.stage, found)
 
     def _offers(self) -> tuple[Offer, ...]:
         """What living repair processes have repairs for."""

@@ -16,6 +16,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import now
 from rq.worker.base import BaseWorker
 
+from heald_producer.connection import trouble as explain
 from heald_worker import queues
 from heald_worker.playbooks import Teller
 from heald_worker.queues import SafeJob, SafeQueue
@@ -47,6 +48,7 @@ class RegisteredWorker(BaseWorker):
     """
 
     service: Service
+    _trouble = ""
     teller: Teller
 
     def register_birth(self) -> None:
@@ -57,6 +59,15 @@ class RegisteredWorker(BaseWorker):
     def serialize(self) -> dict[Any, Any]:
         """RQ's own, and what this worker tells of itself."""
         return {**super().serialize(), **self.teller.fields}
+
+    def note_trouble(self, trouble: redis.RedisError | None) -> None:
+        """Say once what keeps the server from answering, and once that it answers again."""
+        said = "" if trouble is None else str(explain(trouble, self.service.settings.redis_url))
+        if said and said != self._trouble:
+            log.error("%s; heald tries again until it answers", said)
+        elif self._trouble and not said:
+            log.info("the server answers again")
+        self._trouble = said
 
     def subscribe(self) -> None:
         """Listen to nobody: RQ's `shutdown`, `kill-horse` and `stop-job` would come from whoever may publish.

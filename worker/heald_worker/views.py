@@ -76,13 +76,18 @@ def find_run(client: redis.Redis, run_id: str) -> Found:
         return found
     if isinstance(stone, redis.RedisError):
         raise stone
-    if joined := joined_run(stone):
+    if joined := _joined(stone):
         return find_run(client, joined)
     return _ended_run(client, run_id, stone)
 
 
-def joined_run(stone: bytes) -> str:
-    """The run whose cause a report told of, by its tombstone; empty for the tombstone of a run of its own."""
+def joined_run(client: redis.Redis, run_id: str) -> str:
+    """The run that the report of this id has joined; empty for a run of its own, and for an id that is not known."""
+    stone: Any = client.get(keys.tombstone(run_id))
+    return _joined(stone) if stone else ""
+
+
+def _joined(stone: bytes) -> str:
     words = stone.decode("utf-8", "replace").split()
     place = words[1] if len(words) > 1 else ""
     return place.removeprefix(keys.JOINED) if place.startswith(keys.JOINED) else ""

@@ -14,7 +14,6 @@ from typing import Any
 import redis
 from rq.worker import SimpleWorker, WorkerStatus
 
-from heald_producer.connection import trouble as explain
 from heald_worker import jobs, keys, queues
 from heald_worker.bell import Bell
 from heald_worker.control import Backlog, Control
@@ -45,7 +44,6 @@ class ControlWorker(RegisteredWorker, SimpleWorker):
         self.control = Control(service, self.bell.ring)
         self._beat_at = 0.0
         self._busy_since: float | None = None
-        self._trouble = ""
 
     @property
     def connection_timeout(self) -> int:
@@ -81,7 +79,7 @@ class ControlWorker(RegisteredWorker, SimpleWorker):
             if self.should_run_maintenance_tasks:
                 self.run_maintenance_tasks()
             backlog = self.control.turn()
-            self._note_trouble("")
+            self.note_trouble(None)
             if backlog is None:
                 self._note_busy()
                 return False
@@ -90,20 +88,12 @@ class ControlWorker(RegisteredWorker, SimpleWorker):
                 return True
             self._rest(backlog)
         except redis.RedisError as trouble:
-            self._note_trouble(str(explain(trouble, self.service.settings.redis_url)))
+            self.note_trouble(trouble)
             self._pause()
         except Exception:
             log.exception("a turn of the control process failed; heald goes on")
             self._pause()
         return False
-
-    def _note_trouble(self, trouble: str) -> None:
-        """Say once what keeps the server from answering, and once that it answers again."""
-        if trouble and trouble != self._trouble:
-            log.error("%s; heald tries again until it answers", trouble)
-        elif self._trouble and not trouble:
-            log.info("the server answers again")
-        self._trouble = trouble
 
     def _pause(self) -> None:
         self.bell.wait(TROUBLE_PAUSE, ())

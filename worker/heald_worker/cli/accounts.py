@@ -137,7 +137,7 @@ def event_words(entry: EventEntry) -> str:
     if sentence is None or not sentence[1] <= facts.keys():
         return "  ".join(f"{clean(name)}={value}" for name, value in facts.items())
     words = sentence[0].format_map(facts)
-    details = [_known_words(entry), facts.get("detail"), _diagnosis_words(entry)]
+    details = [_repair_words(facts), _known_words(entry), facts.get("detail"), _diagnosis_words(entry)]
     return ": ".join([words, *(detail for detail in details if detail)])
 
 
@@ -146,6 +146,12 @@ def _known_words(entry: EventEntry) -> str:
     if entry.kind != "repair_ended" or not entry.facts.get("known"):
         return ""
     return clean(" by ".join(str(part) for part in (entry.facts["known"], entry.facts.get("proof")) if part))
+
+
+def _repair_words(facts: Mapping[str, str]) -> str:
+    """Which repair was made, where its action does not say it."""
+    name = facts.get("repair", "")
+    return name if name != facts.get("action") else ""
 
 
 def _diagnosis_words(entry: EventEntry) -> str:

@@ -15,10 +15,17 @@ import msgspec
 from heald_producer.connection import safe_url
 from heald_producer.spool import Spool
 from heald_worker.cli.common import server_name
-from heald_worker.cli.describe import notice_words, policy_bounds, repair_words, span
+from heald_worker.cli.describe import entry_words, named_specs, notice_words, policy_bounds, span
 from heald_worker.config import OWN_TAXONOMY, ConfigError, Loaded, Settings
 from heald_worker.core.policy import RecoveryAction
-from heald_worker.playbook import CommandNotice, CommandRepair, Notice, PythonRepair, Repair, WebhookNotice
+from heald_worker.playbook import (
+    CommandNotice,
+    CommandRepair,
+    Notice,
+    PythonRepair,
+    Repair,
+    WebhookNotice,
+)
 from heald_worker.repairs.facts import MissingVariable, filled
 
 SHORTEST_SOUND_LEASE = 10.0
@@ -109,7 +116,7 @@ def shown_value(settings: Settings, key: str) -> str:
             count = sum(len(pack.rules) for pack in settings.diagnosis)
             return f"{count} rules of your own in {', '.join(pack.name for pack in settings.diagnosis)}"
         case ["repairs"]:
-            return "; ".join(f"{action}: {repair_words(spec)}" for action, spec in settings.playbook.repairs.items())
+            return "; ".join(entry_words(entry) for entry in settings.playbook.repairs)
         case ["notices"]:
             return "; ".join(f"{ending}: {notice_words(spec)}" for ending, spec in settings.playbook.notices.items())
         case ["timing" | "retention" as group, name]:
@@ -125,17 +132,13 @@ def check_playbook(settings: Settings, environ: Mapping[str, str]) -> Iterator[F
     """Whether what the playbook names is on this machine. Nothing of it is run or imported."""
     playbook = settings.playbook
     for action in RecoveryAction:
-        if action is not RecoveryAction.ESCALATE and action not in playbook.repairs:
+        if action is not RecoveryAction.ESCALATE and action not in playbook.actions:
             yield warn(
                 "playbook",
                 f"no repair for {action}: each such attempt fails",
                 f"configure [repairs.{action}], or forbid the action in the policies",
             )
-    specs: list[tuple[str, Repair | Notice]] = [
-        *((f"repairs.{action}", repair) for action, repair in playbook.repairs.items()),
-        *((f"notices.on_{ending}", notice) for ending, notice in playbook.notices.items()),
-    ]
-    for name, spec in specs:
+    for name, spec in named_specs(playbook):
         problem = missing_of(spec, environ)
         if problem:
             yield warn("playbook", f"{name}: {problem}", "fine if the workers that run it are other machines")

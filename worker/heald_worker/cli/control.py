@@ -37,7 +37,7 @@ def cancel(settings: Settings, output: Output, run_id: str) -> None:
     client = connect(settings)
     verdict = _cancelled(client, settings, run_id)
     if verdict == "unknown":
-        if joined := joined_run(client.get(keys.tombstone(run_id)) or b""):
+        if joined := joined_run(client, run_id):
             raise Problem(f"report {run_id} has joined run {joined}", f"`heald cancel {joined}` ends that one")
         raise Problem(f"run {run_id} is not open", f"`heald show {run_id}` tells what became of it")
     if verdict == "ending":

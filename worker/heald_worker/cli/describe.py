@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from heald_producer.mask import Masker
 from heald_worker.core.policy import Bounds, RecoveryPolicy
-from heald_worker.playbook import CommandNotice, CommandRepair, Notice, PythonRepair, RecordRepair, Repair
+from heald_worker.playbook import (
+    CommandNotice,
+    CommandRepair,
+    Notice,
+    Playbook,
+    PlaybookEntry,
+    PythonRepair,
+    RecordRepair,
+    Repair,
+)
 
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
@@ -49,6 +59,26 @@ def repair_words(repair: Repair | None) -> str:
             return f"python {call}, at most {span(time_limit)}"
         case RecordRepair(succeed, succeed_from):
             return f"only records success from attempt {succeed_from} on" if succeed else "only records a failure"
+
+
+def entry_words(entry: PlaybookEntry) -> str:
+    """What a repair is for, and what it does."""
+    of = entry.match.describe()
+    head = f"{entry.action}" + (f" of {of}" if of else "") + (" (reverts)" if entry.reverts else "")
+    return f"{head}: {repair_words(entry.repair)}"
+
+
+def repair_name(entry: PlaybookEntry) -> str:
+    """How findings name a repair: `repairs.retry`, `repairs[2]`, or by its own name."""
+    return f"repairs.{entry.name}" if entry.name == entry.action else entry.name
+
+
+def named_specs(playbook: Playbook) -> Iterator[tuple[str, Repair | Notice]]:
+    """Every repair and notice with its name."""
+    for entry in playbook.repairs:
+        yield repair_name(entry), entry.repair
+    for ending, notice in playbook.notices.items():
+        yield f"notices.on_{ending}", notice
 
 
 def _shown(command: tuple[str, ...]) -> str:

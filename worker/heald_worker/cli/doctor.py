@@ -32,6 +32,7 @@ from heald_worker.cli.common import (
     server_name,
     url_option,
 )
+from heald_worker.cli.playbook_checkup import check_choice, check_folders
 from heald_worker.cli.replay_checkup import check_replay, default_may_everything, needs_rights
 from heald_worker.cli.server_checkup import (
     appendfsync,
@@ -72,6 +73,8 @@ def _findings(loaded: Loaded, mend: bool) -> Iterator[Finding]:
     account = _account(settings)
     if account is not Account.PRODUCER:  # a runner neither repairs nor writes artifacts
         yield from check_playbook(settings, os.environ)
+        yield from check_choice(settings)
+        yield from check_folders(loaded, current_folder())
         yield check_artifacts(settings.artifacts)
     yield check_spool(spool_folder(None, os.environ))
     if isinstance(account, ServerTrouble):

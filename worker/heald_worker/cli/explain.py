@@ -31,9 +31,10 @@ from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending, execute_recovery_loop
 from heald_worker.core.remedies import Remedies
 from heald_worker.core.rules import Explanation as Diagnosed
-from heald_worker.core.taxonomy import FailureClass, Taxonomy, TaxonomyRef
+from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, TaxonomyRef
 from heald_worker.corrections import Correction, Corrections
 from heald_worker.flaky import Lesson, flaky_lesson
+from heald_worker.playbook import Case, case_of
 from heald_worker.policies import PolicyChoice, choose_policy
 from heald_worker.taxonomies import chosen_taxonomy, remedies_of
 
@@ -93,7 +94,10 @@ def explain_report(
     signal = replace(report.signal, flaky_hint=report.signal.flaky_hint or known.flaky is not None)
     found = diagnosed(settings, taxonomy, signal)
     word = None if known.correction is None else known.correction.failure_class
-    around = _surroundings(report, settings, choice) if settings.has_remedies else None
+    agreed = word is None or word is found.diagnosis.failure_class
+    diagnosis = found.diagnosis if agreed else Diagnosis(word or found.diagnosis.failure_class)
+    case = case_of(report.context, report.signal.stage, diagnosis)
+    around = _surroundings(report, settings, choice, case) if settings.has_remedies else None
     log = execute_recovery_loop(
         report.run_id,
         signal,
@@ -117,17 +121,21 @@ def explain_report(
         taxonomy=taxonomy.ref,
         policy=choice,
         remedies=around.table.remedies_for(found.diagnosis, word) if around else (),
-        attempts=_attempts(log.decisions, settings),
+        attempts=_attempts(log.decisions, settings, case),
         ending=ending,
         notice=notice_words(None if settings.dry_run else settings.playbook.notices.get(ending)),
         dry_run=settings.dry_run,
     )
 
 
-def _surroundings(report: FailureReport, settings: Settings, choice: PolicyChoice) -> Surroundings:
+def _surroundings(report: FailureReport, settings: Settings, choice: PolicyChoice, case: Case) -> Surroundings:
     """Where the failure happened, and what this configuration could do about it: what is known without a server."""
-    repairs = tuple(action for action in RecoveryAction if action in settings.playbook.repairs)
-    return Surroundings(report.context, choice.bounds, remedies_of(settings), repairs or None)
+    playbook = settings.playbook
+    repairs = tuple(action for action in RecoveryAction if playbook.entry_for(action, case))
+    rollback = playbook.entry_for(RecoveryAction.ROLLBACK, case)
+    reverts = rollback is not None and rollback.reverts
+    there = repairs if playbook.repairs else None
+    return Surroundings(report.context, choice.bounds, remedies_of(settings), there, reverts)
 
 
 def what_is_known(client: redis.Redis, report: FailureReport, settings: Settings, taxonomy: Taxonomy) -> Known:
@@ -139,20 +147,20 @@ def what_is_known(client: redis.Redis, report: FailureReport, settings: Settings
     return Known(correction, flaky_lesson(client, settings, report, failure_class))
 
 
-def _attempts(decisions: tuple[RecoveryDecision, ...], settings: Settings) -> tuple[Attempts, ...]:
+def _attempts(decisions: tuple[RecoveryDecision, ...], settings: Settings, case: Case) -> tuple[Attempts, ...]:
     attempts = []
     for (action, rationale), group in groupby(decisions, lambda each: (each.action, each.rationale)):
         numbers = [decision.attempt for decision in group]
-        attempts.append(Attempts(numbers[0], numbers[-1], action, rationale, _repair_words(action, settings)))
+        attempts.append(Attempts(numbers[0], numbers[-1], action, rationale, _repair_words(action, settings, case)))
     return tuple(attempts)
 
 
-def _repair_words(action: RecoveryAction, settings: Settings) -> str | None:
+def _repair_words(action: RecoveryAction, settings: Settings, case: Case) -> str | None:
     if action is RecoveryAction.ESCALATE:
         return None
     if settings.dry_run:
         return "none: dry_run is set, the attempt fails"
-    return repair_words(settings.playbook.repairs.get(action))
+    return repair_words(settings.playbook.repair_for(action, case))
 
 
 @click.command()
@@ -163,6 +171,7 @@ def _repair_words(action: RecoveryAction, settings: Settings) -> str | None:
 @click.option("--flaky", is_flag=True, help="The same command may pass when repeated.")
 @click.option("--repository", metavar="NAME", help="Where it failed, for rules that look at it.")
 @click.option("--ref", metavar="REF", help="On which branch or tag, for rules that look at it.")
+@click.option("--job", metavar="NAME", help="In which job of the CI, for rules that look at it.")
 @click.option("--policy", metavar="NAME", help="The policy the report asks for.")
 @click.option("--run-id", metavar="RUN", help="The run's id.")
 @click.option("--report", "source", metavar="FILE", help="Take all that from a report (JSON); - is standard input.")
@@ -199,6 +208,7 @@ def _described(
     flaky: bool,
     repository: str | None,
     ref: str | None,
+    job: str | None,
     policy: str | None,
     run_id: str | None,
 ) -> FailureReport:
@@ -209,7 +219,7 @@ def _described(
             raise click.UsageError("--message and --log exclude each other")
         message = read_log(log, Masker.of(os.environ)).text
     signal = FailureSignal(stage or "", message or "", exit_code, flaky)
-    return fit(FailureReport(run_id or "example", signal, policy, Context(repository=repository, ref=ref)))
+    return fit(FailureReport(run_id or "example", signal, policy, Context(repository=repository, ref=ref, job=job)))
 
 
 def _read_report(source: str) -> FailureReport:

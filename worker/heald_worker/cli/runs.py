@@ -26,12 +26,14 @@ from heald_worker.cli.columns import columns
 from heald_worker.cli.common import Output, Problem, clean, connect, server_options
 from heald_worker.cli.describe import span
 from heald_worker.cli.follow import follow_run
+from heald_worker.cli.outputs import action_of, decisions_of, draw_outputs
 from heald_worker.cli.selection import ENDINGS, MOST_SEEN, PHASES, STATES, Listed, Selection, period, search
 from heald_worker.cli.story import draw, story_record
 from heald_worker.cli.times import id_micros, local_time, took
 from heald_worker.core.memory import recovery_log_to_memory_fields
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.taxonomy import Classifier, FailureClass
+from heald_worker.outputs import read_outputs
 from heald_worker.states import UnreadableRun
 from heald_worker.streams import MalformedEntry, RecoveryEntry
 from heald_worker.taxonomies import find_taxonomy
@@ -182,9 +184,10 @@ def _open_row(run: OpenRun) -> list[Text | str]:
 @click.command()
 @click.argument("run_id", metavar="RUN")
 @click.option("--full", is_flag=True, help="Whole messages, and every fact of the run and of its events.")
+@click.option("--output", "with_output", is_flag=True, help="With what its repairs printed, too.")
 @click.option("--follow", "follows", is_flag=True, help="Go on as events come, until the run has ended.")
 @server_options
-def show(settings: Settings, output: Output, run_id: str, full: bool, follows: bool) -> int:
+def show(settings: Settings, output: Output, run_id: str, full: bool, with_output: bool, follows: bool) -> int:
     """Draw one run's timeline: what was reported, decided and repaired, and how it ended. Open runs too.
 
     With --follow the exit code tells how it ended: 0 recovered, 1 escalated, exhausted or cancelled. With --json each
@@ -195,10 +198,28 @@ def show(settings: Settings, output: Output, run_id: str, full: bool, follows: b
         return follow_run(lambda: found_run(client, settings, run_id), client, settings, output, full=full)
     run = found_run(client, settings, run_id)
     timeline = views.timeline(client, run)
-    output.record(story_record(run, timeline))
+    printed = read_outputs(client, run_id) if with_output else {}
+    output.record(story_record(run, timeline) | ({"outputs": printed} if with_output else {}))
     if not output.as_json:
         draw(run, timeline, settings, output, full=full)
+        if with_output:
+            output.print()
+            draw_outputs(run, printed, output)
     return 0
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN")
+@server_options
+def logs(settings: Settings, output: Output, run_id: str) -> None:
+    """Print what a run's repairs printed, attempt by attempt; of each the end, secrets masked. Open runs too."""
+    client = connect(settings)
+    run = found_run(client, settings, run_id)
+    printed = read_outputs(client, run_id)
+    for attempt, text in printed.items():
+        action = action_of(decisions_of(run), attempt)
+        output.record({"run": run_id, "attempt": attempt, "action": action, "output": text})
+    draw_outputs(run, printed, output)
 
 
 @click.command()

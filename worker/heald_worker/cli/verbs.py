@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "runs": ("runs", "runs", "List runs, open and ended."),
     "show": ("runs", "show", "Draw one run's timeline."),
     "stats": ("stats", "stats", "Tell which repository fails most, and which repairs hold."),
+    "logs": ("runs", "logs", "Print what a run's repairs printed."),
     "correct": ("correct", "correct", "Say what class a failure really has."),
     "rules": ("rules", "rules", "List, lint and test the rules that class failures."),
     "explain": ("explain", "explain", "Tell what would be decided and why, without doing it."),

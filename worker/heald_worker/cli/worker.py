@@ -79,7 +79,7 @@ def _introduce(settings: Settings, role: str, repairs: int) -> None:
     if settings.dry_run:
         log.info("dry run: decisions are made and recorded, nothing is repaired")
         return
-    repaired = {RecoveryAction.ESCALATE, *settings.playbook.repairs}
+    repaired = {RecoveryAction.ESCALATE, *settings.playbook.actions}
     missing = [action for action in RecoveryAction if action not in repaired]
     if missing:
         log.warning(

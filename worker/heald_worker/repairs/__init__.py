@@ -26,7 +26,7 @@ def perform(
     """Make one attempt. Never raises for what a repair does: whatever goes wrong is a failed attempt that says why.
 
     Args:
-        repair: what the playbook holds for the order's action; None is a failed attempt, too.
+        repair: what the playbook holds for the order's action and failure; None is a failed attempt, too.
         scratch: where the repair's files stand while it runs.
         stopping: asked about every half second; when it turns true, the repair is ended and has failed.
         environ: the worker's environment.
@@ -39,5 +39,5 @@ def perform(
         case RecordRepair():
             return perform_record(repair, order)
         case None:
-            where = f"add [repairs.{order.action}] to heald.toml"
-            return came_to_nothing(f"no repair is configured for {order.action}; {where}")
+            where = f"add [repairs.{order.action}], or a [[repairs]] that fits, to heald.toml"
+            return came_to_nothing(f"no repair is configured for {order.action} of this failure; {where}")

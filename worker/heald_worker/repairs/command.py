@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from heald_producer.mask import Masker
-from heald_producer.signals import InvalidReport
+from heald_producer.signals import FailureSignal, InvalidReport
 from heald_worker.playbook import CommandNotice, CommandRepair
 from heald_worker.repairs import process
 from heald_worker.repairs.facts import (
@@ -80,19 +80,32 @@ def _report(repair: CommandRepair, order: RepairOrder, end: ProcessEnd, place: D
         remarks.append(f"its result file was ignored: {problem}")
     if end.left:
         remarks.append(f"{end.left} of its processes could not be ended")
-    what = how_it_ended(repair, end)
+    what, output = how_it_ended(repair, end), end_of_output(end.output, end.printed > len(end.output), masker)
     detail = "; ".join([masker.text(said.detail) if said.detail else what, *remarks])
     if end.exit_code == 0:
-        return succeeded(detail)
-    if end.fate is not Fate.EXITED and replace(said, detail=None) == RepairResult():
-        return came_to_nothing(detail)
-    message = _message(repair, end, what, masker)
-    code = end.exit_code if said.exit_code is None else said.exit_code
-    told = masker.text(said.message) if said.message else message
+        return succeeded(detail, output, masker.text(said.proof) if said.proof else _proof(repair, masker))
+    printed = output or f"heald: the repair {masker.command(repair.command)}: {what} and printed nothing"
+    again = repair.output_is_failure and end.fate is Fate.EXITED
+    now = replace(order.failure, message=printed, exit_code=end.exit_code) if again else order.failure
     try:
-        return failed(order, told, detail, exit_code=code, stage=said.stage, flaky_hint=said.flaky_hint)
+        told = _as_told(now, said, masker)
+        return came_to_nothing(detail, output) if told == order.failure else failed(told, detail, output)
     except InvalidReport as problem:
-        return failed(order, message, f"{what}; its result file was ignored: {problem}", exit_code=end.exit_code)
+        detail = f"{what}; its result file was ignored: {problem}"
+        return failed(now, detail, output) if again else came_to_nothing(detail, output)
+
+
+def _proof(repair: CommandRepair, masker: Masker) -> str | None:
+    """A repair that runs the failing command again proves a success by it; any other only claims it."""
+    return f"the failing command, run again: {masker.command(repair.command)}" if repair.output_is_failure else None
+
+
+def _as_told(failure: FailureSignal, said: RepairResult, masker: Masker) -> FailureSignal:
+    """The failure with what the repair wrote about it."""
+    told = {name: value for name in FailureSignal.__struct_fields__ if (value := getattr(said, name)) is not None}
+    if "message" in told:
+        told["message"] = masker.text(told["message"]) or failure.message
+    return replace(failure, **told)
 
 
 def how_it_ended(spec: CommandRepair | CommandNotice, end: ProcessEnd) -> str:
@@ -115,9 +128,3 @@ def _signal_name(exit_code: int) -> str:
         return f" ({signal.Signals(exit_code - 128).name})"
     except ValueError:
         return ""
-
-
-def _message(repair: CommandRepair, end: ProcessEnd, what: str, masker: Masker) -> str:
-    """Why the attempt failed: what the command printed last, or heald's own words."""
-    printed = end_of_output(end.output, end.printed > len(end.output), masker)
-    return printed or f"heald: the repair {masker.command(repair.command)}: {what} and printed nothing"

@@ -33,6 +33,15 @@ _CONTEXT_VARIABLES = {
     "HEALD_JOB": "job",
     "HEALD_URL": "url",
     "HEALD_COMMAND": "command",
+    "HEALD_PROVIDER": "provider",
+    "HEALD_WORKFLOW": "workflow",
+    "HEALD_CI_RUN": "ci_run",
+    "HEALD_CI_ATTEMPT": "ci_attempt",
+    "HEALD_PULL_REQUEST": "pull_request",
+    "HEALD_HEAD_REF": "head_ref",
+    "HEALD_HEAD_COMMIT": "head_commit",
+    "HEALD_FORK": "fork",
+    "HEALD_DEFAULT_BRANCH": "default_branch",
 }
 
 
@@ -56,6 +65,7 @@ class RepairResult(msgspec.Struct, frozen=True):
         exit_code: instead of the command's own; does not decide about success.
         flaky_hint: whether the same may pass when repeated.
         detail: one line for people, kept in the event stream.
+        proof: of a success, what showed it and who saw it; without one, it is a claim.
     """
 
     stage: str | None = None
@@ -63,6 +73,7 @@ class RepairResult(msgspec.Struct, frozen=True):
     exit_code: int | None = None
     flaky_hint: bool | None = None
     detail: str | None = None
+    proof: str | None = None
 
 
 class Desk(NamedTuple):
@@ -105,6 +116,10 @@ def repair_facts(order: RepairOrder) -> dict[str, object]:
         "attempt": order.attempt,
         "action": order.action,
         "failure_class": order.failure_class,
+        "subclass": order.subclass,
+        "rule": order.rule,
+        "evidence": order.evidence,
+        "confidence": order.confidence,
         "idempotency_key": order.idempotency_key,
         "generation": order.generation,
         "failure": msgspec.structs.asdict(order.failure),
@@ -120,6 +135,10 @@ def repair_variables(order: RepairOrder) -> dict[str, str]:
         "HEALD_ATTEMPT": str(order.attempt),
         "HEALD_ACTION": order.action,
         "HEALD_FAILURE_CLASS": order.failure_class,
+        "HEALD_SUBCLASS": order.subclass,
+        "HEALD_RULE": order.rule,
+        "HEALD_EVIDENCE": order.evidence,
+        "HEALD_CONFIDENCE": f"{order.confidence:g}",
         "HEALD_STAGE": order.failure.stage,
         "HEALD_EXIT_CODE": shown(order.failure.exit_code),
         "HEALD_GENERATION": str(order.generation),
@@ -134,7 +153,9 @@ def context_variables(context: Mapping[str, object]) -> dict[str, str]:
 
 
 def shown(value: object) -> str:
-    """A fact as a variable's value; what is not known is empty."""
+    """A fact as a variable's value: `true` or `false` for a switch, empty for what is not known."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return "" if value is None else str(value)
 
 

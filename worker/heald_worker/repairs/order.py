@@ -22,6 +22,10 @@ class RepairOrder(msgspec.Struct, frozen=True):
         failure: what is broken now.
         context: where the run's failure was reported from.
         generation: repairs that lie behind this run; 0 when no repair caused it.
+        subclass: what the diagnosis says beyond the class, as `lint`; empty when there is nothing finer to say.
+        rule: the name of the rule that decided; empty when none did.
+        evidence: the line of the message that decided, cut and masked; empty when no line did.
+        confidence: how sure the diagnosis is, from 0 to 1.
     """
 
     run_id: str
@@ -31,6 +35,10 @@ class RepairOrder(msgspec.Struct, frozen=True):
     failure: FailureSignal
     context: Context = Context()
     generation: int = 0
+    subclass: str = ""
+    rule: str = ""
+    evidence: str = ""
+    confidence: float = 0.0
 
     @property
     def idempotency_key(self) -> str:
@@ -42,49 +50,36 @@ class RepairReport(msgspec.Struct, frozen=True):
     """What came of an attempt, and one line about it for people.
 
     Attributes:
+        output: the end of what it printed or raised, for whoever looks into the repair; it is no failure.
         lost: whether nobody knows how it ended, so that the attempt is made again.
         proof: what showed that the failure is gone, and who saw it; None where the repair only claims it.
     """
 
     result: RecoveryAttemptResult
     detail: str
+    output: str = ""
     lost: bool = False
     proof: str | None = None
 
 
-def succeeded(detail: str, proof: str | None = None) -> RepairReport:
+def succeeded(detail: str, output: str = "", proof: str | None = None) -> RepairReport:
     """The report of a repair that mended the failure: as `proof` shows or, without one, as it claims."""
-    return RepairReport(RecoveryAttemptResult(True), one_line(detail), proof=one_line(proof) if proof else None)
+    shown = one_line(proof) if proof else None
+    return RepairReport(RecoveryAttemptResult(True), one_line(detail), output, proof=shown)
 
 
-def failed(
-    order: RepairOrder,
-    message: str,
-    detail: str,
-    *,
-    exit_code: int | None = None,
-    stage: str | None = None,
-    flaky_hint: bool | None = None,
-) -> RepairReport:
-    """The report of a repair that did not: `message` says what is broken now.
-
-    Stage and flaky hint stay those of the order's failure where they are not given.
+def failed(failure: FailureSignal, detail: str, output: str = "") -> RepairReport:
+    """The report of a repair that did not, and that says what is broken now.
 
     Raises:
         InvalidReport: names what no signal can hold; a long message is cut, not refused.
     """
-    failure = FailureSignal(
-        stage=order.failure.stage if stage is None else stage,
-        message=message,
-        exit_code=exit_code,
-        flaky_hint=order.failure.flaky_hint if flaky_hint is None else flaky_hint,
-    )
-    return RepairReport(RecoveryAttemptResult(False, as_signal(failure)), one_line(detail))
+    return RepairReport(RecoveryAttemptResult(False, as_signal(failure)), one_line(detail), output)
 
 
-def came_to_nothing(detail: str) -> RepairReport:
-    """The report of a repair that was not made, or not to its end: nobody knows but that what was broken still is."""
-    return RepairReport(RecoveryAttemptResult(False), one_line(detail))
+def came_to_nothing(detail: str, output: str = "") -> RepairReport:
+    """The report of a repair that says nothing about what is broken: the failure stays what it was."""
+    return RepairReport(RecoveryAttemptResult(False), one_line(detail), output)
 
 
 def as_signal(failure: FailureSignal) -> FailureSignal:

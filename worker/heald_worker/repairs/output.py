@@ -1,4 +1,4 @@
-"""From what a command printed to the text that becomes the next failure's message."""
+"""From what a repair printed or raised to the text that is kept of it, and may become the next failure's message."""
 
 from __future__ import annotations
 

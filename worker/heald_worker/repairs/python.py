@@ -9,18 +9,21 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import FrameType
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from heald_producer.mask import Masker
 from heald_producer.signals import InvalidReport
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.playbook import Playbook, PythonRepair
 from heald_worker.repairs.order import RepairOrder, RepairReport, as_signal, came_to_nothing, one_line, succeeded
+from heald_worker.repairs.output import end_of_output
 
 RepairFunction = Callable[[RepairOrder], Any]
 
@@ -50,7 +53,7 @@ def resolve_callables(playbook: Playbook) -> dict[str, RepairFunction]:
     Raises:
         CallableUnavailable: for the first that cannot be had.
     """
-    calls = [repair.call for repair in playbook.repairs.values() if isinstance(repair, PythonRepair)]
+    calls = [entry.repair.call for entry in playbook.repairs if isinstance(entry.repair, PythonRepair)]
     return {call: resolve(call) for call in calls}
 
 
@@ -88,17 +91,19 @@ def perform_python(
     The time limit, and `stopping`, interrupt it where Python code runs in the main thread; elsewhere, and while it
     waits inside a C library, only the end of the process does.
     """
+    output, masker = "", Masker.of(environ)
     try:
         answer = _call(resolve(repair.call), order, time.monotonic() + repair.time_limit, stopping)
-        return _report(repair, answer)
+        return _report(repair, answer, masker)
     except Interrupted:
         ended = "because its worker stops" if stopping() else f"after its time limit of {repair.time_limit:g} s"
         reason = f"the repair function {repair.call} was interrupted {ended}"
     except CallableUnavailable as error:
         reason = str(error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a repair may raise anything
-        reason = Masker.of(environ).text(f"{type(error).__name__}: {error}")
-    return came_to_nothing(reason)
+        reason = masker.text(f"{type(error).__name__}: {error}")
+        output = _as_output("".join(traceback.format_exception(error)), masker)
+    return came_to_nothing(reason, output)
 
 
 def _call(function: RepairFunction, order: RepairOrder, deadline: float, stopping: Callable[[], bool]) -> object:
@@ -126,7 +131,7 @@ def _call(function: RepairFunction, order: RepairOrder, deadline: float, stoppin
             signal.setitimer(signal.ITIMER_REAL, max(0.001, alarm - (time.monotonic() - began)), interval)
 
 
-def _report(repair: PythonRepair, answer: object) -> RepairReport:
+def _report(repair: PythonRepair, answer: object, masker: Masker) -> RepairReport:
     detail = f"{repair.call} returned {'None' if answer is None else answer}"
     match answer:
         case True | None:
@@ -134,9 +139,9 @@ def _report(repair: PythonRepair, answer: object) -> RepairReport:
         case False:
             return came_to_nothing(detail)
         case RecoveryAttemptResult():
-            return _checked(repair, RepairReport(answer, f"{repair.call} returned a result"))
+            return _checked(repair, RepairReport(answer, f"{repair.call} returned a result"), masker)
         case RepairReport():
-            return _checked(repair, answer)
+            return _checked(repair, replace(answer, output=answer.output or answer.detail), masker)
     reason = (
         f"the repair function {repair.call} returned {type(answer).__name__};"
         " it must return a bool, None, RecoveryAttemptResult or RepairReport"
@@ -144,14 +149,18 @@ def _report(repair: PythonRepair, answer: object) -> RepairReport:
     return came_to_nothing(reason)
 
 
-def _checked(repair: PythonRepair, report: RepairReport) -> RepairReport:
-    """A function's own report within the limits of the wire."""
+def _checked(repair: PythonRepair, report: RepairReport, masker: Masker) -> RepairReport:
+    """A function's own report within the limits of the wire, and of what is kept of an output."""
     try:
         checked = msgspec.convert(msgspec.to_builtins(report), RepairReport)
         next_failure = checked.result.next_failure
         result = RecoveryAttemptResult(checked.result.success, next_failure and as_signal(next_failure))
-        proof = one_line(checked.proof) if checked.proof else None
-        return RepairReport(result, one_line(checked.detail), proof=proof)
+        proof = one_line(masker.text(checked.proof)) if checked.proof else None
+        return RepairReport(result, one_line(checked.detail), _as_output(checked.output, masker), proof=proof)
     except (InvalidReport, msgspec.ValidationError, TypeError, UnicodeError) as problem:
         reason = f"the repair function {repair.call} returned a result that cannot be used: {problem}"
         return came_to_nothing(reason)
+
+
+def _as_output(text: str, masker: Masker) -> str:
+    return end_of_output(text.encode("utf-8", "replace"), False, masker)
