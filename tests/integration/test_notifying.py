@@ -157,6 +157,22 @@ def test_a_log_that_is_recorded_while_somebody_tells_loses_neither_and_the_lease
     assert house.leftovers() == set()
 
 
+def test_a_log_is_recorded_also_while_nobody_can_be_told(
+    conn: redis.Redis, tmp_path: Path, told: Path, houses: list[House]
+) -> None:
+    house = House(conn, settings(tmp_path, notices={Ending.ESCALATED: notice(told)}))
+    houses.append(house)
+
+    def refused() -> None:
+        raise redis.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+    house.service.notices_out = refused
+    house.push(report("run-1", stage="deploy", message="nobody knows"))
+    house.settle(lambda: (tmp_path / "artifacts" / "run-1" / "recovery.json").exists())
+    house.settle()
+    assert tries(told) == 1
+
+
 def test_while_somebody_tells_an_artifact_that_is_due_is_written_and_the_notice_left_alone(
     conn: redis.Redis, tmp_path: Path, told: Path, houses: list[House], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +351,25 @@ def test_a_notice_that_somebody_knows_of_by_now_is_forgotten(
     assert heald("notices", "purge").code == 2
     assert heald("notices", "purge", "run-1").out == "1 notice forgotten\n"
     assert unheard_notices(conn) == []
+
+
+def test_a_notice_that_a_worker_of_format_3_had_in_hand_is_told_again_when_its_lease_is_over(
+    conn: redis.Redis, tmp_path: Path, told: Path, houses: list[House]
+) -> None:
+    house = House(conn, settings(tmp_path, notices={Ending.ESCALATED: notice(told)}))
+    houses.append(house)
+    house.service.notices_out = lambda: None
+    house.push(report("run-1", stage="deploy", message="?"))
+    while phase_of(house, "run-1") is not Phase.SETTLING:
+        house.control._in_lanes(house.control.backlog())
+    state = json.loads(conn.hget(keys.run("run-1"), "s") or b"")
+    older = state | {"format": 3, "holder": "an older worker", "notice_tries": 1}
+    conn.hset(keys.run("run-1"), "s", json.dumps(older))
+    conn.hdel(keys.run("run-1"), "l", "u")
+    conn.delete(queues.queue_key(queues.ESCALATE))
+    conn.zadd(keys.AGENDA, {"run-1": 0})
+    house.settle()
+    assert house.entry("run-1")["facts"]["notice_tries"] == 2
 
 
 def test_a_told_notice_leaves_no_job_and_no_mark_behind(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import redis
+
 from heald_worker.agenda import give_up
 from heald_worker.artifacts import ArtifactsUnavailable, Item, WriteResult, write_artifacts
 from heald_worker.commits import Closing, Planned, commit_plans, stumble
@@ -52,9 +54,13 @@ def close(service: Service, closing: Sequence[Closing], now: Instant) -> None:
 
 def _send_notices(service: Service, closing: Sequence[Held], now: Instant) -> None:
     jobs = [notice_job(held, now) for held in closing if _is_to_be_told(service, held) and notice_is_due(held, now)]
-    if jobs:
+    if not jobs:
+        return
+    try:
         service.ledger.resend(jobs)
         service.notices_out()
+    except redis.RedisError as trouble:  # recording does not wait for telling either
+        log.error("%d notices wait for the agenda: %s", len(jobs), trouble)
 
 
 def _is_to_be_told(service: Service, held: Held) -> bool:

@@ -83,7 +83,8 @@ def _introduce(settings: Settings, role: str, repairs: int) -> None:
     missing = [action for action in RecoveryAction if action not in repaired]
     if missing:
         log.warning(
-            "no repair is configured for %s: such attempts fail; see [repairs] in heald.toml", ", ".join(missing)
+            "no repair is configured for %s: such attempts fail, unless another worker has one; see heald.toml",
+            ", ".join(missing),
         )
 
 
