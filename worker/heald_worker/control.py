@@ -70,9 +70,10 @@ class Control:
         self._counting = Lock()
         self._lanes = ThreadPoolExecutor(LANES - 1, thread_name_prefix="heald-lane")
         self._notices = ThreadPoolExecutor(NOTICES_AT_ONCE, thread_name_prefix="heald-notice")
+        self._herald = ThreadPoolExecutor(1, thread_name_prefix="heald-herald")
         self._telling: set[Future[None]] = set()
-        self._choosing = Lock()
-        service.notices_out = self._take_notices
+        self._listing = Lock()
+        service.notices_out = lambda: self._herald.submit(self._take_notices)
         self._janitor_due = 0.0
         self._closing = False
 
@@ -84,7 +85,7 @@ class Control:
             return backlog
         busy = self._tend()
         busy |= self._in_lanes(backlog)
-        busy |= backlog.escalate > 0 and self._take_notices()
+        busy |= backlog.escalate > 0 and self._herald.submit(self._take_notices).result()
         if not busy:
             return backlog
         self._janitor_due = min(self._janitor_due, time.monotonic() + JANITOR_BUSY)
@@ -119,7 +120,8 @@ class Control:
     def close(self, seconds: float) -> None:
         """Wait for the notices in hand; what is not done by then comes back by the agenda."""
         deadline = time.monotonic() + seconds
-        for future in self._telling:
+        self._herald.shutdown(wait=False, cancel_futures=True)
+        for future in list(self._telling):
             try:
                 future.result(max(0.0, deadline - time.monotonic()))
             except TimeoutError:
@@ -218,21 +220,22 @@ class Control:
         return True
 
     def _take_notices(self) -> bool:
-        """Begin with notices that wait, as far as there is room; any thread may, before it turns to its disk."""
-        with self._choosing:
-            self._let_go_of_told()
-            return self._work_off(queues.ESCALATE, NOTICES_AT_ONCE, NOTICES_AT_ONCE - len(self._telling))
+        """Begin with notices that wait, as far as there is room. One thread alone does that; it waits for no disk."""
+        self._let_go_of_told()
+        return self._work_off(queues.ESCALATE, NOTICES_AT_ONCE, NOTICES_AT_ONCE - len(self._telling))
 
     def _let_go_of_told(self) -> None:
-        under_way = {future for future in self._telling if not future.done()}
-        if len(under_way) < len(self._telling):
-            self._janitor_due = 0.0  # what came of a notice may be another try, soon
-        self._telling = under_way
+        with self._listing:
+            under_way = {future for future in self._telling if not future.done()}
+            if len(under_way) < len(self._telling):
+                self._janitor_due = 0.0  # what came of a notice may be another try, soon
+            self._telling = under_way
 
     def _tell(self, nudge: Nudged) -> None:
         telling = self._notices.submit(_told, self.service, nudge, lambda: self._closing)
         telling.add_done_callback(lambda _: self._wake())
-        self._telling.add(telling)
+        with self._listing:
+            self._telling.add(telling)
 
     def _take(self, queue: str, most: int) -> list[Nudged]:
         """Jobs off a queue, marked as started."""
