@@ -69,7 +69,7 @@ def test_events_are_shown_as_they_come_each_once_until_the_run_has_ended(house: 
     assert drawn(process) == ["accepted", "decided", "repair_ended", "decided", "repair_ended", "ended"]
     said = process.said()
     assert said.startswith("run-1  open, deciding\n")
-    assert "\nrun-1  recovered  2 attempts (patch_forward x2), " in said
+    assert "\nrun-1  recovered (claimed)  2 attempts (patch_forward x2), " in said
     assert said.index("└─") > said.rindex("├─")
     assert "  digest" in said
 

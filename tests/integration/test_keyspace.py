@@ -19,7 +19,7 @@ from heald_worker.core.policy import Bounds, RecoveryAction
 from heald_worker.core.recovery import Ending
 from heald_worker.core.remedies import Remedy, RemedyTable
 from heald_worker.ledger import Resend
-from heald_worker.playbook import CommandNotice, CommandRepair, RecordRepair
+from heald_worker.playbook import CommandNotice, CommandRepair
 from heald_worker.playbooks import OFFER_LIFE, Teller
 from heald_worker.remedy_tables import RemedyTables
 from heald_worker.repairing import claim
@@ -115,7 +115,7 @@ def busy(
 ) -> House:
     """A service that has done a bit of everything, with open, parked and ended runs."""
     repairs = {
-        RecoveryAction.PATCH_FORWARD: RecordRepair(succeed_from=2),
+        RecoveryAction.PATCH_FORWARD: CommandRepair(("echo", "mended")),
         RecoveryAction.ROLLBACK: CommandRepair(("echo", "rolled back")),
     }
     notices = {Ending.ESCALATED: CommandNotice(("false",))}

@@ -14,7 +14,7 @@ from heald_worker import keys, playbooks, queues
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending, Phase
 from heald_worker.ledger import Held
-from heald_worker.playbook import CommandRepair, Playbook, RecordRepair, WebhookNotice
+from heald_worker.playbook import CommandRepair, Playbook, RecordRepair, WebhookNotice, one_for_all
 from heald_worker.playbooks import Heard, Offer, Teller, Told, differences, digest_of, offers, told_by
 from heald_worker.repairing import claim
 from support.calls import Caller
@@ -24,7 +24,7 @@ from support.service import House, report, settings
 PATCH, RETRY = RecoveryAction.PATCH_FORWARD, RecoveryAction.RETRY
 SECRET = "hunter2-hunter2"
 RICH = Playbook(
-    {PATCH: CommandRepair(("patch.sh", "--fast"), env={"TOKEN": SECRET}), RETRY: RecordRepair()},
+    one_for_all({PATCH: CommandRepair(("patch.sh", "--fast"), env={"TOKEN": SECRET}), RETRY: RecordRepair()}),
     {Ending.ESCALATED: WebhookNotice("https://chat.example.com/hooks/1", headers={"Authorization": SECRET})},
 )
 
@@ -49,7 +49,7 @@ def test_a_worker_tells_what_it_has_repairs_for_and_nothing_of_how(conn: redis.R
     alive(conn, "one", RICH)
     [key] = conn.keys("heald:playbook:*")
     assert json.loads(conn.get(key) or b"") == [
-        {"action": action, "match": {}, "name": "", "reverts": False} for action in ("patch_forward", "retry")
+        {"action": action, "match": {}, "name": action, "reverts": False} for action in ("patch_forward", "retry")
     ]
     assert 0 < conn.ttl(key) <= playbooks.OFFER_LIFE
     assert told_by(conn) == [Told("one", __version__, digest_of(RICH))]
@@ -57,11 +57,11 @@ def test_a_worker_tells_what_it_has_repairs_for_and_nothing_of_how(conn: redis.R
 
 def test_offers_are_those_of_all_living_workers_each_once(conn: redis.Redis) -> None:
     alive(conn, "one", RICH)
-    alive(conn, "two", Playbook({PATCH: CommandRepair(("another",))}), queue=queues.DECIDE)
-    alive(conn, "killed", Playbook({RecoveryAction.ROLLBACK: RecordRepair()}))
+    alive(conn, "two", Playbook(one_for_all({PATCH: CommandRepair(("another",))})), queue=queues.DECIDE)
+    alive(conn, "killed", Playbook(one_for_all({RecoveryAction.ROLLBACK: RecordRepair()})))
     conn.delete("rq:worker:killed")
     assert sorted(offer.action for offer in offers(conn)) == [PATCH, RETRY]
-    assert offers(conn, queues.DECIDE) == (Offer(PATCH),)
+    assert offers(conn, queues.DECIDE) == (Offer(PATCH, name="patch_forward"),)
 
 
 @pytest.mark.parametrize("raw", [b"\xff", b"{}", b'[{"action": "dance"}]', b"[" * 200_000])
@@ -75,7 +75,7 @@ def test_what_is_no_offer_offers_nothing_and_stops_nobody(conn: redis.Redis, raw
 
 def test_two_playbooks_have_one_digest_when_they_do_the_same_whatever_their_secrets() -> None:
     def patch(*command: str, **more: object) -> str:
-        return digest_of(Playbook({PATCH: CommandRepair(command, **more)}))  # type: ignore[arg-type]
+        return digest_of(Playbook(one_for_all({PATCH: CommandRepair(command, **more)})))  # type: ignore[arg-type]
 
     assert patch("a", env={"TOKEN": "one"}) == patch("a", env={"TOKEN": "two"})
     assert len({patch("a"), patch("b"), patch("a", env={"TOKEN": "x"}), patch("a", time_limit=1.0)}) == 4
@@ -99,11 +99,11 @@ def test_workers_that_differ_are_told_with_what_to_do() -> None:
 def test_what_was_heard_is_believed_for_a_while_and_when_the_server_is_away(
     conn: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alive(conn, "one", Playbook({PATCH: RecordRepair()}))
+    alive(conn, "one", Playbook(one_for_all({PATCH: RecordRepair()})))
     heard = Heard(conn)
-    assert heard.offers() == (Offer(PATCH),)
+    assert heard.offers() == (Offer(PATCH, name="patch_forward"),)
     conn.delete("rq:worker:one")
-    assert heard.offers() == (Offer(PATCH),)
+    assert heard.offers() == (Offer(PATCH, name="patch_forward"),)
 
     def away(*_: object) -> None:
         raise redis.ConnectionError
@@ -111,7 +111,7 @@ def test_what_was_heard_is_believed_for_a_while_and_when_the_server_is_away(
     heard._until = 0.0
     with monkeypatch.context() as patched:
         patched.setattr(playbooks, "offers", away)
-        assert heard.offers() == (Offer(PATCH),)
+        assert heard.offers() == (Offer(PATCH, name="patch_forward"),)
     heard._until = 0.0
     assert heard.offers() == ()
 
@@ -138,7 +138,7 @@ def test_a_repair_that_only_exists_elsewhere_is_queued_for_those_who_have_it_and
 
 
 def test_an_attempt_whose_repair_nobody_has_fails_and_waits_for_nobody(conn: redis.Redis, house: House) -> None:
-    alive(conn, "has-another", Playbook({RecoveryAction.ROLLBACK: CommandRepair(("true",))}))
+    alive(conn, "has-another", Playbook(one_for_all({RecoveryAction.ROLLBACK: CommandRepair(("true",))})))
     alive(conn, "decides-only", RICH, queue=queues.DECIDE)
     house.push(report("run-1"))
     house.settle()

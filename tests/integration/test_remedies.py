@@ -12,13 +12,15 @@ import redis
 from msgspec.structs import replace
 
 from heald_producer.signals import FailureSignal
-from heald_worker import execute_recovery_loop, keys
+from heald_worker import execute_recovery_loop, keys, queues
 from heald_worker.config import Settings
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.policy import Bounds, RecoveryAction, RecoveryPolicy, RetryTestsOn
 from heald_worker.core.recovery import Ending
 from heald_worker.core.remedies import Remedy, RemedyTable
-from heald_worker.playbook import CommandNotice, PythonRepair, Repair
+from heald_worker.ledger import Held
+from heald_worker.playbook import CommandNotice, Playbook, PlaybookEntry, PythonRepair, Repair, RepairMatch
+from heald_worker.playbooks import Teller
 from heald_worker.records import canonical_bytes
 from heald_worker.remedy_tables import RemedyTables
 from heald_worker.rulepack import read_pack
@@ -270,3 +272,59 @@ def test_a_next_failure_has_its_own_remedies(house: Make) -> None:
 def test_policy_permissions_hold_for_remedies(house: Make) -> None:
     it = house(policy=replace(RecoveryPolicy(), allow_patch_forward=False))
     assert actions(run(it, "run-1", BROKEN)) == ["escalate"]
+
+
+# -- which repairs there are ------------------------------------------------------------------------------------------
+
+REPAIR = PythonRepair("support.scripted:repair")
+
+
+def test_only_a_repair_that_fits_the_failure_makes_an_action_available(house: Make) -> None:
+    entries = (PlaybookEntry(PATCH, REPAIR, RepairMatch(subclass="outage")), PlaybookEntry(RETRY, REPAIR))
+    it = house(entries=entries)
+    entry = run(it, "run-1", BROKEN)
+    assert (actions(entry), entry.facts.grounds[1].available) == (["escalate"], (RETRY,))
+    it = house(entries=(PlaybookEntry(PATCH, REPAIR, RepairMatch(subclass="brok*", job="unit")),))
+    assert actions(run(it, "run-2", f"{BROKEN} too", MENDED)) == ["patch_forward"]
+
+
+@pytest.mark.parametrize(
+    ("context", "stage", "taken"),
+    [
+        (MAIN, "unit", ["patch_forward", "rollback", "escalate"]),
+        (MAIN, "deploy", ["patch_forward", "rollback", "escalate"]),
+        (PULL, "unit", ["patch_forward", "escalate"]),
+        (PULL, "deploy", ["patch_forward", "escalate"]),
+        ({key: MAIN[key] for key in MAIN if key != "default_branch"}, "unit", ["patch_forward", "escalate"]),
+    ],
+)
+def test_a_repair_that_reverts_is_for_the_default_branch_alone_and_needs_no_deployment(
+    house: Make, context: dict[str, str], stage: str, taken: list[str]
+) -> None:
+    it = house(entries=(PlaybookEntry(PATCH, REPAIR), PlaybookEntry(ROLLBACK, REPAIR, reverts=True)))
+    entry = run(it, "run-1", BROKEN, stage=stage, context=context)
+    assert actions(entry) == taken
+    assert replayed(it, entry) == entry.data
+
+
+def test_a_repair_that_only_another_living_worker_has_is_available(house: Make) -> None:
+    it = house(repairs={RETRY: REPAIR})
+    teller = Teller(Playbook((PlaybookEntry(PATCH, REPAIR, RepairMatch(subclass="broken")),)), "")
+    it.conn.sadd(queues.workers_key(queues.REPAIR), "rq:worker:another")
+    it.conn.hset("rq:worker:another", mapping={"birth": "now", **teller.fields})
+    teller.tell(it.conn)
+    accept(it, "run-1", BROKEN)
+    until(lambda: it.control.turn() is None and it.conn.llen(queues.queue_key(queues.REPAIR)), "its repair is queued")
+    _, [held] = it.service.ledger.load(["run-1"])
+    assert isinstance(held, Held)
+    assert held.run.recovery.grounds[0].available == (RETRY, PATCH)
+    assert held.run.recovery.action is PATCH
+
+
+def test_a_success_is_claimed_unless_the_repair_shows_how_it_knows(house: Make) -> None:
+    it = house()
+    claimed = run(it, "run-1", BROKEN, MENDED)
+    proven = run(it, "run-2", f"{BROKEN} too", scripted.PROVEN)
+    assert (claimed.known, claimed.facts.proof) == ("claimed", None)
+    assert (proven.known, proven.facts.proof) == ("proven", "the same command, run again")
+    assert b"proof" not in proven.data

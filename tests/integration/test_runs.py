@@ -70,7 +70,7 @@ def test_an_ended_run_is_told_from_acceptance_to_end(heald: Caller, house: MakeH
     kinds = ["accepted", "decided", "repair_ended", "decided", "repair_ended", "ended"]
     drawn = [line.split()[2] for line in text.splitlines() if "─ 20" in line]
     assert drawn == kinds
-    assert text.startswith("Run-1  recovered  2 attempts (patch_forward x2), ")
+    assert text.startswith("Run-1  recovered (claimed)  2 attempts (patch_forward x2), ")
     for words in ("stage test, test failure, exit code 3", "t red", "acme/app", "refs/heads/main", "default"):
         assert words in text
     [record] = heald("show", "RUN-1", "--json").records

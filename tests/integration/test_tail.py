@@ -104,7 +104,15 @@ def _three_hours_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_line_tells_what_a_person_wants_to_know(heald: Caller, conn: redis.Redis) -> None:
     add_recovery(conn, "run-1", "1767323048000-0", stage="unit test", context={"repository": "acme/app"})
     [line] = heald("tail", "--no-follow").lines
-    parts = ["2026-01-02T06:04:08.000+03:00", "run-1", "recovered", "test", "patch_forward", "1 attempt", "2.5s"]
+    parts = [
+        "2026-01-02T06:04:08.000+03:00",
+        "run-1",
+        "recovered (claimed)",
+        "test",
+        "patch_forward",
+        "1 attempt",
+        "2.5s",
+    ]
     assert line.split("  ") == [*parts, "acme/app unit test"]
 
 
