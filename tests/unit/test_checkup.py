@@ -222,7 +222,8 @@ def test_what_the_playbook_names_and_this_machine_lacks_is_told(tmp_path: Path) 
 def test_an_action_without_a_repair_is_told() -> None:
     warned = [each.detail for each in check_playbook(Settings(), {})]
     assert warned == [
-        f"no repair for {action}: each such attempt fails" for action in ("retry", "patch_forward", "rollback")
+        f"no repair for {action}: that is never decided on, unless another worker has one"
+        for action in ("retry", "patch_forward", "rollback")
     ]
 
 

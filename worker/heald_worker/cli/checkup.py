@@ -135,7 +135,7 @@ def check_playbook(settings: Settings, environ: Mapping[str, str]) -> Iterator[F
         if action is not RecoveryAction.ESCALATE and action not in playbook.actions:
             yield warn(
                 "playbook",
-                f"no repair for {action}: each such attempt fails",
+                f"no repair for {action}: that is never decided on, unless another worker has one",
                 f"configure [repairs.{action}], or forbid the action in the policies",
             )
     for name, spec in named_specs(playbook):

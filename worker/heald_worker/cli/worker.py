@@ -79,11 +79,17 @@ def _introduce(settings: Settings, role: str, repairs: int) -> None:
     if settings.dry_run:
         log.info("dry run: decisions are made and recorded, nothing is repaired")
         return
+    if not (settings.playbook.repairs or settings.playbook.notices):
+        log.warning(
+            "no repair and no notice is configured: until another worker has one, decisions are made and recorded as in a"
+            " dry run; see [repairs] and [notices] in heald.toml"
+        )
+        return
     repaired = {RecoveryAction.ESCALATE, *settings.playbook.actions}
     missing = [action for action in RecoveryAction if action not in repaired]
     if missing:
         log.warning(
-            "no repair is configured for %s: such attempts fail, unless another worker has one; see heald.toml",
+            "no repair is configured for %s: unless another worker has one, that is never decided on; see heald.toml",
             ", ".join(missing),
         )
 
