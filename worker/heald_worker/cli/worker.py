@@ -81,8 +81,8 @@ def _introduce(settings: Settings, role: str, repairs: int) -> None:
         return
     if not (settings.playbook.repairs or settings.playbook.notices):
         log.warning(
-            "no repair and no notice is configured: until another worker has one, decisions are made and recorded as in a"
-            " dry run; see [repairs] and [notices] in heald.toml"
+            "no repair and no notice is configured: until another worker has one, decisions are made and recorded"
+            " as in a dry run; see [repairs] and [notices] in heald.toml"
         )
         return
     repaired = {RecoveryAction.ESCALATE, *settings.playbook.actions}
