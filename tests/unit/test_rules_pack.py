@@ -41,15 +41,28 @@ def test_every_cause_has_remedies_that_end_with_whose_it_is() -> None:
         assert (actions[-1], len(actions)) == (RecoveryAction.ESCALATE, len(set(actions)))
 
 
-def test_what_passes_by_itself_is_retried_and_only_what_can_be_patched_is_rolled_back() -> None:
+def test_what_passes_by_itself_is_retried_and_code_is_patched_before_it_is_rolled_back() -> None:
     book = shipped_rulebook()
     for rule in book.rules:
-        remedies = rule.remedies or book.remedies.causes[rule.subclass or rule.failure_class]
-        actions = [remedy.action for remedy in remedies]
-        if rule.transient and rule.name != "artifact":
+        actions = [remedy.action for remedy in book.remedies_of(rule)]
+        if rule.transient:
             assert actions[0] is RecoveryAction.RETRY, rule.name
-        if RecoveryAction.ROLLBACK in actions:
+        if RecoveryAction.ROLLBACK in actions and rule.subclass != "rollout":
             assert RecoveryAction.PATCH_FORWARD in actions[: actions.index(RecoveryAction.ROLLBACK)], rule.name
+
+
+def test_a_new_version_that_does_not_run_is_rolled_back_before_its_code_is_patched() -> None:
+    actions = [remedy.action for remedy in shipped_rulebook().remedies.causes["rollout"]]
+    assert actions == [RecoveryAction.ROLLBACK, RecoveryAction.PATCH_FORWARD, RecoveryAction.ESCALATE]
+
+
+PERSONS = ("credentials", "signing", "licence", "quota", "permission", "tls", "disk_full", "heap_limit", "policy")
+
+
+@pytest.mark.parametrize("cause", PERSONS)
+def test_what_only_a_person_can_mend_goes_to_a_person_at_once(cause: str) -> None:
+    [remedy] = shipped_rulebook().remedies.causes[cause]
+    assert remedy.action is RecoveryAction.ESCALATE
 
 
 HELPED = {
@@ -63,6 +76,22 @@ HELPED = {
     "x509: certificate has expired or is not yet valid": "escalate",
     "would reformat src/shop/basket.py": "patch_forward",
     "Please rebuild the stylesheet and commit the changes.": "patch_forward",
+    "+ git diff --exit-code\nError: Uncommitted changes found after generating": "patch_forward",
+    "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 712 (apt-get)": "retry",
+    "Error: Error acquiring the state lock": "retry",
+    "Error: listen EADDRINUSE: address already in use :::3000": "retry",
+    "mkdir: cannot create directory '/opt/x': Permission denied": "escalate",
+    'No signing certificate "iOS Distribution" found': "escalate",
+    "Error 403: Quota 'CPUS' exceeded. Limit: 24.0 in region eu-west1": "escalate",
+    "License checkout failed.": "escalate",
+    "remote: Repository not found.": "escalate",
+    "error: no devices/emulators found": "retry",
+    "Unable to download artifact(s): Artifact not found for name: wheels": "patch_forward",
+    "Error: Failed to CreateArtifact: Received non-retryable error": "retry",
+    "the server has asked for the client to provide credentials": "escalate",
+    "Build timed out (after 120 minutes). Marking the build as aborted.": "retry",
+    'error: deployment "till" exceeded its progress deadline': "rollback",
+    "memory allocation of 18446744073709551608 bytes failed": "patch_forward",
 }
 
 

@@ -83,6 +83,11 @@ class Rulebook:
         """The verdict, why, and what came close."""
         return self._judge.explain(signal)
 
+    def remedies_of(self, rule: Rule) -> Remedies:
+        """What can help what this rule finds, best first."""
+        found = Diagnosis(rule.failure_class, rule.subclass, rule.transient, rule=rule.name)
+        return self.remedies.remedies_for(found)
+
     def trials(self, names: Iterable[str] = ()) -> Iterator[Trial]:
         """Every example and counterexample, of all rules or of those named, diagnosed."""
         wanted = set(names)
@@ -147,11 +152,17 @@ def lint(book: Rulebook) -> list[str]:
             found.append(f"{where} has no counterexample; write a line that looks alike and means something else")
         if not rule.subclass:
             found.append(f"{where} has no subclass; {rule.failure_class} alone says little")
-    known = {rule.subclass for rule in book.rules} | set(FailureClass)
-    for cause in book.remedies.causes:
-        if cause not in known:
-            found.append(f"[remedies.{cause}]: no rule finds this cause; name a subclass of `heald rules list`")
     return found
+
+
+def lint_remedies(book: Rulebook, packs: Iterable[Pack]) -> Iterator[str]:
+    """The remedies of these packs that no failure ever has, as no rule of the book finds their cause."""
+    known = {rule.subclass for rule in book.rules} | set(FailureClass)
+    for pack in packs:
+        for cause, _ in pack.remedies:
+            if cause not in known:
+                where = f"{pack.name}: [remedies.{cause}]"
+                yield f"{where}: no rule finds this cause; name a subclass of `heald rules list`"
 
 
 def taxonomy_with(texts: Sequence[RuleText]) -> Taxonomy:
@@ -180,6 +191,8 @@ def _rulebook(packs: Sequence[Pack]) -> Rulebook:
         for name in pack.disabled:
             if rules.pop(name, None) is None:
                 raise RuleError(f"there is no rule {name!r} to disable", "see `heald rules list`", pack.name)
+        for cause in dict(pack.remedies).keys() & remedies.keys():
+            rules = {name: _without_own_remedies(rule, cause) for name, rule in rules.items()}
         rules.update({rule.name: rule for rule in pack.rules})
         tools.update({tool.name: tool for tool in pack.tools})
         sets.update(pack.sets)
@@ -189,6 +202,11 @@ def _rulebook(packs: Sequence[Pack]) -> Rulebook:
         return Rulebook(resolved, tuple(tools.values()), remedies)
     except BadPattern as error:  # each of them was tried; it is all of a rule's together that RE2 does not take
         raise RuleError(f"RE2 does not take {error}", "make them shorter, or make two rules of one") from None
+
+
+def _without_own_remedies(rule: Rule, cause: str) -> Rule:
+    """The rule as it is when somebody has said anew what helps this cause: then that counts for all who find it."""
+    return msgspec.structs.replace(rule, remedies=()) if cause == (rule.subclass or rule.failure_class) else rule
 
 
 def _resolved(rule: Rule, tools: Mapping[str, Tool], sets: Mapping[str, tuple[str, ...]]) -> Rule:

@@ -69,7 +69,7 @@ class _RuleEntry(msgspec.Struct, forbid_unknown_fields=True, rename={"class_": "
     tool: str | list[str] = []
     examples: list[str | Example] = []
     counterexamples: list[str | Example] = []
-    remedies: dict[str, Any] = {}
+    remedies: dict[str, Any] | None = None
     enabled: bool = True
 
 
@@ -162,7 +162,7 @@ def _rule(entry: _RuleEntry, source: str, where: str) -> Rule:
         tools=tuple(_many(entry.tool)),
         examples=_examples(entry.examples),
         counterexamples=_examples(entry.counterexamples),
-        remedies=_remedies(entry.remedies, where) if entry.remedies else (),
+        remedies=() if entry.remedies is None else _remedies(entry.remedies, where),
         source=source,
     )
     if not (rule.match or rule.exit_codes or rule.stage or rule.tools):

@@ -29,7 +29,7 @@ from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult, RecoveryDecision
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending, execute_recovery_loop
-from heald_worker.core.remedies import Remedies
+from heald_worker.core.remedies import Retries, weigh
 from heald_worker.core.rules import Explanation as Diagnosed
 from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, TaxonomyRef
 from heald_worker.corrections import Correction, Corrections
@@ -58,6 +58,14 @@ class Known(msgspec.Struct, frozen=True):
     flaky: Lesson | None = None
 
 
+class Weighed(msgspec.Struct, frozen=True):
+    """One remedy, and why it is not taken as things stand; without objection the first one is the decision."""
+
+    action: RecoveryAction
+    reason: str
+    objection: str
+
+
 class Explanation(msgspec.Struct, frozen=True):
     """What heald would do about one report.
 
@@ -79,7 +87,7 @@ class Explanation(msgspec.Struct, frozen=True):
     known: Known
     taxonomy: TaxonomyRef
     policy: PolicyChoice
-    remedies: Remedies
+    remedies: tuple[Weighed, ...]
     attempts: tuple[Attempts, ...]
     ending: Ending
     notice: str
@@ -120,7 +128,7 @@ def explain_report(
         known=known,
         taxonomy=taxonomy.ref,
         policy=choice,
-        remedies=around.table.remedies_for(found.diagnosis, word) if around else (),
+        remedies=tuple(_weighed(around, signal, choice, found.diagnosis, word)) if around else (),
         attempts=_attempts(log.decisions, settings, case),
         ending=ending,
         notice=notice_words(None if settings.dry_run else settings.playbook.notices.get(ending)),
@@ -136,6 +144,17 @@ def _surroundings(report: FailureReport, settings: Settings, choice: PolicyChoic
     reverts = rollback is not None and rollback.reverts
     there = repairs if playbook.repairs else None
     return Surroundings(report.context, choice.bounds, remedies_of(settings), there, reverts)
+
+
+def _weighed(
+    around: Surroundings, signal: FailureSignal, choice: PolicyChoice, found: Diagnosis, word: FailureClass | None
+) -> Iterator[Weighed]:
+    """What the first decision makes of each remedy."""
+    is_test = (word or found.failure_class) is FailureClass.TEST
+    retries = Retries(max_transient=choice.bounds.max_transient_retries)
+    grounds = grounds_in(around, signal, found, word)
+    for remedy, objection in weigh(grounds, choice.policy, retries, is_test=is_test, flaky=signal.flaky_hint):
+        yield Weighed(remedy.action, remedy.reason, objection)
 
 
 def what_is_known(client: redis.Redis, report: FailureReport, settings: Settings, taxonomy: Taxonomy) -> Known:
@@ -267,9 +286,10 @@ def _show_step(when: str, what: str, words: str, output: Output) -> None:
     output.beside(Text(f"  {when:<14} {what:<14} "), clean(words))
 
 
-def _remedies(remedies: Remedies) -> Iterator[tuple[str, str]]:
+def _remedies(remedies: tuple[Weighed, ...]) -> Iterator[tuple[str, str]]:
     for number, remedy in enumerate(remedies):
-        yield "" if number else "remedies", f"{remedy.action}: {clean(remedy.reason)}"
+        objection = f" (not now: {clean(remedy.objection)})" if remedy.objection else ""
+        yield "" if number else "remedies", f"{remedy.action}: {clean(remedy.reason)}{objection}"
 
 
 def _class_words(explanation: Explanation) -> str:

@@ -15,15 +15,16 @@ from heald_worker.cli.common import Output, clean, current_folder, settings_opti
 from heald_worker.config import OWN_TAXONOMY
 from heald_worker.config_rules import of_rules, read_rule_file
 from heald_worker.config_values import ConfigError
-from heald_worker.rulebook import Rulebook, RuleError, Trial, lint, with_packs
+from heald_worker.rulebook import Rulebook, RuleError, Trial, lint, lint_remedies, with_packs
 from heald_worker.rulepack import Pack
 from heald_worker.taxonomies import rulebook_of
 
 if TYPE_CHECKING:
     from heald_worker.config import Settings
+    from heald_worker.core.remedies import Remedies
     from heald_worker.core.rules import Rule
 
-HEADINGS = ("rule", "class", "subclass", "transient", "confidence", "rank", "examples", "from")
+HEADINGS = ("rule", "class", "subclass", "transient", "confidence", "rank", "remedies", "examples", "from")
 EXAMPLE_CHARS = 100
 
 files_argument = click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
@@ -40,12 +41,13 @@ def rules() -> None:
 def list_rules(settings: Settings, output: Output, own: bool) -> None:
     """List the rules in the order in which they are asked: the first that matches decides."""
     yours = {pack.name for pack in settings.diagnosis}
-    listed = [rule for rule in rulebook_of(settings).rules if not own or rule.source in yours]
+    book = rulebook_of(settings)
+    listed = [rule for rule in book.rules if not own or rule.source in yours]
     for rule in listed:
-        output.record(_record(rule))
+        output.record(_record(rule, book.remedies_of(rule)))
     if output.as_json:
         return
-    for line in columns(HEADINGS, map(_row, listed), output.width):
+    for line in columns(HEADINGS, [_row(rule, book.remedies_of(rule)) for rule in listed], output.width):
         output.print(line)
     if settings.taxonomy != OWN_TAXONOMY:
         output.note(f"heald: these rules are not used: taxonomy is {settings.taxonomy}")
@@ -53,7 +55,7 @@ def list_rules(settings: Settings, output: Output, own: bool) -> None:
         output.note("heald: there are no such rules; [diagnosis] in heald.toml adds rules of your own")
 
 
-def _record(rule: Rule) -> dict[str, object]:
+def _record(rule: Rule, remedies: Remedies) -> dict[str, object]:
     return {
         "rule": rule.name,
         "class": rule.failure_class,
@@ -69,16 +71,21 @@ def _record(rule: Rule) -> dict[str, object]:
         "tools": rule.tools,
         "examples": len(rule.examples),
         "counterexamples": len(rule.counterexamples),
-        "remedies": [{"action": each.action, "reason": each.reason} for each in rule.remedies],
+        "remedies": _remedy_records(remedies),
         "source": rule.source,
     }
 
 
-def _row(rule: Rule) -> list[Text | str]:
+def _remedy_records(remedies: Remedies) -> list[dict[str, str]]:
+    return [{"action": each.action, "reason": each.reason} for each in remedies]
+
+
+def _row(rule: Rule, remedies: Remedies) -> list[Text | str]:
     examples = f"{len(rule.examples)}+{len(rule.counterexamples)}"
     verdict = [rule.failure_class.value, rule.subclass, "yes" if rule.transient else ""]
-    numbers = [f"{rule.confidence:g}", f"{rule.rank}", examples]
-    return [Text(rule.name, "bold"), *verdict, *numbers, Text(clean(rule.source), "dim")]
+    numbers = [f"{rule.confidence:g}", f"{rule.rank}"]
+    helps = ", ".join(each.action for each in remedies)
+    return [Text(rule.name, "bold"), *verdict, *numbers, helps, examples, Text(clean(rule.source), "dim")]
 
 
 @rules.command("remedies")
@@ -93,7 +100,7 @@ def list_remedies(settings: Settings, output: Output, cause: str | None) -> int:
     listed = {name: found for name, found in table.causes.items() if cause in (None, name)}
     listed |= {f"rule {name}": found for name, found in table.rules.items() if cause is None}
     for name, found in listed.items():
-        output.record({"cause": name, "remedies": [{"action": each.action, "reason": each.reason} for each in found]})
+        output.record({"cause": name, "remedies": _remedy_records(found)})
         output.print(Text(clean(name), "bold"))
         for each in found:
             output.print(f"  {each.action:<14}{clean(each.reason)}")
@@ -147,7 +154,12 @@ def _complaints(packs: list[Pack]) -> list[str]:
         return [str(of_rules(error))]
     own = tuple(f"{pack.name}: " for pack in packs)
     names = {rule.name for pack in packs for rule in pack.rules}
-    return [*(each for each in lint(book) if each.startswith(own)), *_replaced(packs), *_shadowed(book, names)]
+    return [
+        *(each for each in lint(book) if each.startswith(own)),
+        *lint_remedies(book, packs),
+        *_replaced(packs),
+        *_shadowed(book, names),
+    ]
 
 
 def _replaced(packs: list[Pack]) -> Iterator[str]:

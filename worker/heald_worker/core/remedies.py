@@ -123,13 +123,26 @@ def choose(
         before it were left out.
     """
     objections: list[str] = []
-    for remedy in _candidates(grounds.remedies, is_test and flaky):
-        objection = "it is what was done before" if remedy.action is avoid else ""
-        objection = objection or _objection(remedy.action, grounds, policy, retries, is_test)
+    for remedy, objection in weigh(grounds, policy, retries, is_test=is_test, flaky=flaky, avoid=avoid):
         if not objection:
             return Remedy(remedy.action, _rationale(grounds.cause, remedy.reason, objections))
         objections.append(f"{remedy.action}: {objection}")
     return Remedy(RecoveryAction.ESCALATE, _rationale(grounds.cause, "nothing that could help is left", objections))
+
+
+def weigh(
+    grounds: Grounds,
+    policy: RecoveryPolicy,
+    retries: Retries,
+    *,
+    is_test: bool,
+    flaky: bool,
+    avoid: RecoveryAction | None = None,
+) -> Iterator[tuple[Remedy, str]]:
+    """All that could help, best first, each with why it is not to be taken: empty for what may be. See `choose`."""
+    for remedy in _candidates(grounds.remedies, is_test and flaky):
+        objection = "it is what was done before" if remedy.action is avoid else ""
+        yield remedy, objection or _objection(remedy.action, grounds, policy, retries, is_test)
 
 
 def _candidates(remedies: Remedies, flaky: bool) -> Iterator[Remedy]:
