@@ -22,6 +22,7 @@ from heald_worker.cli.common import Output, Problem, clean, connect, server_opti
 from heald_worker.cli.describe import notice_words, policy_bounds, repair_words
 from heald_worker.cli.diagnosis import diagnosed, headline, reasons
 from heald_worker.cli.logs import read_log
+from heald_worker.cli.remedies import Weighed, remedy_fields, weighed
 from heald_worker.config import Settings
 from heald_worker.considering import Surroundings, grounds_in
 from heald_worker.core.fingerprint import fingerprint
@@ -29,7 +30,6 @@ from heald_worker.core.instant import Instant
 from heald_worker.core.log import RecoveryAttemptResult, RecoveryDecision
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending, execute_recovery_loop
-from heald_worker.core.remedies import Retries, weigh
 from heald_worker.core.rules import Explanation as Diagnosed
 from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, TaxonomyRef
 from heald_worker.corrections import Correction, Corrections
@@ -56,14 +56,6 @@ class Known(msgspec.Struct, frozen=True):
 
     correction: Correction | None = None
     flaky: Lesson | None = None
-
-
-class Weighed(msgspec.Struct, frozen=True):
-    """One remedy, and why it is not taken as things stand; without objection the first one is the decision."""
-
-    action: RecoveryAction
-    reason: str
-    objection: str
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -128,7 +120,7 @@ def explain_report(
         known=known,
         taxonomy=taxonomy.ref,
         policy=choice,
-        remedies=tuple(_weighed(around, signal, choice, found.diagnosis, word)) if around else (),
+        remedies=tuple(weighed(around, signal, choice, found.diagnosis, word)) if around else (),
         attempts=_attempts(log.decisions, settings, case),
         ending=ending,
         notice=notice_words(None if settings.dry_run else settings.playbook.notices.get(ending)),
@@ -144,17 +136,6 @@ def _surroundings(report: FailureReport, settings: Settings, choice: PolicyChoic
     reverts = rollback is not None and rollback.reverts
     there = repairs if playbook.repairs else None
     return Surroundings(report.context, choice.bounds, remedies_of(settings), there, reverts)
-
-
-def _weighed(
-    around: Surroundings, signal: FailureSignal, choice: PolicyChoice, found: Diagnosis, word: FailureClass | None
-) -> Iterator[Weighed]:
-    """What the first decision makes of each remedy."""
-    is_test = (word or found.failure_class) is FailureClass.TEST
-    retries = Retries(max_transient=choice.bounds.max_transient_retries)
-    grounds = grounds_in(around, signal, found, word)
-    for remedy, objection in weigh(grounds, choice.policy, retries, is_test=is_test, flaky=signal.flaky_hint):
-        yield Weighed(remedy.action, remedy.reason, objection)
 
 
 def what_is_known(client: redis.Redis, report: FailureReport, settings: Settings, taxonomy: Taxonomy) -> Known:
@@ -269,7 +250,7 @@ def _show(explanation: Explanation, signal: FailureSignal, output: Output) -> No
             *_known(explanation.known),
             ("policy", f"{clean(choice.name)}: {clean(choice.reason)}"),
             ("", policy_bounds(choice.policy, choice.bounds)),
-            *_remedies(explanation.remedies),
+            *remedy_fields(explanation.remedies),
             ("decision", action),
             ("", why),
         ]
@@ -284,12 +265,6 @@ def _show(explanation: Explanation, signal: FailureSignal, output: Output) -> No
 
 def _show_step(when: str, what: str, words: str, output: Output) -> None:
     output.beside(Text(f"  {when:<14} {what:<14} "), clean(words))
-
-
-def _remedies(remedies: tuple[Weighed, ...]) -> Iterator[tuple[str, str]]:
-    for number, remedy in enumerate(remedies):
-        objection = f" (not now: {clean(remedy.objection)})" if remedy.objection else ""
-        yield "" if number else "remedies", f"{remedy.action}: {clean(remedy.reason)}{objection}"
 
 
 def _class_words(explanation: Explanation) -> str:
