@@ -72,10 +72,12 @@ def describe(
 ) -> FailureReport:
     """The report of a failed command, without secrets; `told` is what its test reports say."""
     masker = Masker.of(environ)
-    stage = cut_end(masker.text(options.stage or default_stage(options.command)), MAX_STAGE_BYTES)
-    context = replace(detect(environ, cwd).context, command=masker.command(options.command))
+    here = detect(environ, cwd)
+    named = options.stage or here.job.stage or here.job.name or default_stage(options.command)
+    stage = cut_end(masker.text(named), MAX_STAGE_BYTES)
+    context = replace(here.context, command=masker.command(options.command))
     return make_report(
-        options.run_id or default_run_id(environ, stage, random),
+        options.run_id or default_run_id(environ, stage, random, "\0".join(options.command)),
         stage,
         _why_tests_failed(told, ended, masker) if told else why(ended, kept, masker),
         now=now,

@@ -10,6 +10,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SECTION = re.compile(r'\s*\[\s*remote\s+"origin"\s*\]', re.IGNORECASE)
 _URL = re.compile(r"\s*url\s*=\s*(\S+)", re.IGNORECASE)
 _SCP_URL = re.compile(r"(?:[^@/\s]+@)?[^:/\s]{2,}:(?!//)(.+)")
+_REMOTE_HEAD = "ref: refs/remotes/origin/"
 _READ_AT_MOST = 64 * 1024
 
 
@@ -19,6 +20,7 @@ class GitState(NamedTuple):
     repository: str | None = None
     commit: str | None = None
     ref: str | None = None
+    default_branch: str | None = None
 
 
 def read_git(folder: Path) -> GitState:
@@ -32,10 +34,11 @@ def read_git(folder: Path) -> GitState:
         ref = head.removeprefix("ref: ") if head.startswith("ref: refs/") else None
         told = head if ref is None else _resolve(ref, found, common)
         origin = _origin(common)
+        default = _default_branch(common)
     except (OSError, ValueError):
         return GitState()
     commit = told if _COMMIT.fullmatch(told) else None
-    return GitState(repository_of(origin) if origin else None, commit, ref)
+    return GitState(repository_of(origin) if origin else None, commit, ref, default)
 
 
 def repository_of(url: str) -> str:
@@ -59,6 +62,13 @@ def _git_folder(folder: Path) -> Path | None:
         if entry.is_file():  # a worktree or a submodule
             return place / _read(entry).removeprefix("gitdir: ")
     return None
+
+
+def _default_branch(common: Path) -> str | None:
+    """The branch that the remote's HEAD named when the repository was cloned."""
+    head = common / "refs" / "remotes" / "origin" / "HEAD"
+    told = _read(head) if head.is_file() else ""
+    return told.removeprefix(_REMOTE_HEAD) if told.startswith(_REMOTE_HEAD) else None
 
 
 def _common_folder(git: Path) -> Path:

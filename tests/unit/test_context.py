@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heald_producer.context import default_run_id, detect
+from heald_producer.event import Event, read_event
 from heald_producer.git import GitState, read_git, repository_of
 from heald_producer.signals import check_run_id
 
@@ -228,7 +230,7 @@ def test_a_working_copy_is_read_without_running_git(checkout: Path) -> None:
     git(checkout, "pack-refs", "--all")
     assert read_git(checkout) == state
     context = detect({}, checkout).context
-    assert (context.repository, context.commit, context.ref) == state
+    assert (context.repository, context.commit, context.ref, context.default_branch) == state
 
 
 def test_a_detached_head_a_worktree_and_an_unborn_branch_are_read(checkout: Path, tmp_path: Path) -> None:
@@ -266,3 +268,141 @@ def test_a_broken_or_missing_working_copy_tells_nothing(tmp_path: Path) -> None:
 )
 def test_a_remote_is_named_without_host_and_credentials(url: str, repository: str) -> None:
     assert repository_of(url) == repository
+
+
+# -- attempts, pull requests and default branches --------------------------------------------------------------------
+
+
+def github_event(folder: Path, **event: object) -> dict[str, str]:
+    (folder / "event.json").write_text(json.dumps(event))
+    return GITHUB | {"GITHUB_EVENT_PATH": str(folder / "event.json"), "GITHUB_WORKFLOW": "CI"}
+
+
+def pull(number: int = 7, *, head: str | None = "acme/app", base: str = "acme/app") -> dict[str, object]:
+    repo = None if head is None else {"full_name": head}
+    return {
+        "pull_request": {
+            "number": number,
+            "head": {"ref": "fix", "sha": "beef", "repo": repo},
+            "base": {"ref": "main", "repo": {"full_name": base}},
+        },
+        "repository": {"default_branch": "trunk"},
+    }
+
+
+def test_github_s_event_tells_the_pull_request_its_head_and_the_default_branch(tmp_path: Path) -> None:
+    context = detect(github_event(tmp_path, **pull()), tmp_path).context
+    assert (context.provider, context.workflow, context.ci_run, context.ci_attempt) == ("github", "CI", "4711", "2")
+    assert (context.pull_request, context.head_ref, context.head_commit) == ("7", "refs/heads/fix", "beef")
+    assert (context.fork, context.default_branch) == (False, "trunk")
+
+
+@pytest.mark.parametrize("head", ["stranger/app", None])
+def test_a_pull_request_from_another_repository_is_from_a_fork(tmp_path: Path, head: str | None) -> None:
+    assert detect(github_event(tmp_path, **pull(head=head)), tmp_path).context.fork is True
+
+
+def test_a_push_tells_the_default_branch_and_no_pull_request(tmp_path: Path) -> None:
+    context = detect(github_event(tmp_path, repository={"default_branch": "trunk"}), tmp_path).context
+    assert (context.pull_request, context.fork, context.default_branch) == (None, None, "trunk")
+
+
+@pytest.mark.parametrize(
+    "written", [b"", b"no json", b"[1]", b'{"pull_request": {"number": "7"}}', b"[" * 100_000, b" " * (5 * 1024 * 1024)]
+)
+def test_an_event_that_cannot_be_read_tells_nothing_and_stops_nothing(tmp_path: Path, written: bytes) -> None:
+    event = tmp_path / "event.json"
+    event.write_bytes(written)
+    assert read_event(str(event)) == read_event(str(tmp_path / "none")) == Event()
+    assert detect(GITHUB | {"GITHUB_EVENT_PATH": str(event)}, tmp_path).context.repository == "acme/app"
+
+
+OTHERS: dict[str, tuple[dict[str, str], dict[str, object]]] = {
+    "gitlab": (
+        GITLAB
+        | {
+            "CI_MERGE_REQUEST_IID": "7",
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "fix",
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "",
+            "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "stranger/app",
+            "CI_MERGE_REQUEST_PROJECT_PATH": "acme/app",
+            "CI_DEFAULT_BRANCH": "main",
+        },
+        {"ci_run": "4711", "ci_attempt": "99", "head_commit": COMMIT, "fork": True, "default_branch": "main"},
+    ),
+    "jenkins": (
+        JENKINS | {"CHANGE_ID": "7", "CHANGE_BRANCH": "fix"},
+        {"ci_run": "app/main", "ci_attempt": "4711", "head_commit": None, "fork": False, "default_branch": None},
+    ),
+    "buildkite": (
+        BUILDKITE
+        | {
+            "BUILDKITE_PULL_REQUEST": "7",
+            "BUILDKITE_BRANCH": "fix",
+            "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/stranger/app.git",
+            "BUILDKITE_PIPELINE_DEFAULT_BRANCH": "main",
+        },
+        {"ci_run": "0189-build", "ci_attempt": "0", "head_commit": COMMIT, "fork": True, "default_branch": "main"},
+    ),
+    "circleci": (
+        CIRCLECI
+        | {
+            "CIRCLE_BRANCH": "fix",
+            "CIRCLE_PULL_REQUEST": "https://github.com/acme/app/pull/7",
+            "CIRCLE_WORKFLOW_WORKSPACE_ID": "first",
+        },
+        {"ci_run": "first", "ci_attempt": "77", "head_commit": COMMIT, "fork": False, "default_branch": None},
+    ),
+    "azure": (
+        AZURE
+        | {
+            "SYSTEM_PULLREQUEST_PULLREQUESTNUMBER": "7",
+            "SYSTEM_PULLREQUEST_SOURCEBRANCH": "refs/heads/fix",
+            "SYSTEM_PULLREQUEST_SOURCECOMMITID": "beef",
+            "SYSTEM_PULLREQUEST_ISFORK": "False",
+        },
+        {"head_commit": "beef", "fork": False, "default_branch": None},
+    ),
+    "travis": (
+        TRAVIS
+        | {
+            "TRAVIS_PULL_REQUEST": "7",
+            "TRAVIS_PULL_REQUEST_BRANCH": "fix",
+            "TRAVIS_PULL_REQUEST_SHA": "beef",
+            "TRAVIS_PULL_REQUEST_SLUG": "stranger/app",
+        },
+        {"head_commit": "beef", "fork": True, "default_branch": None},
+    ),
+}
+
+
+@pytest.mark.parametrize("provider", OTHERS)
+def test_other_cis_tell_pull_requests_and_attempts_in_their_own_words(tmp_path: Path, provider: str) -> None:
+    environ, told = OTHERS[provider]
+    context = detect(environ, tmp_path).context
+    assert (context.provider, context.pull_request, context.head_ref) == (provider, "7", "refs/heads/fix")
+    assert {field: getattr(context, field) for field in told} == told
+
+
+@pytest.mark.parametrize(
+    "environ", [BUILDKITE | {"BUILDKITE_PULL_REQUEST": "false"}, GITLAB, JENKINS, CIRCLECI, TRAVIS]
+)
+def test_a_branch_s_build_is_about_no_pull_request(tmp_path: Path, environ: dict[str, str]) -> None:
+    context = detect(environ, tmp_path).context
+    assert (context.pull_request, context.head_ref, context.head_commit) == (None, None, None)
+
+
+def test_a_clone_knows_the_default_branch_of_its_remote(tmp_path: Path) -> None:
+    head = tmp_path / ".git" / "refs" / "remotes" / "origin" / "HEAD"
+    head.parent.mkdir(parents=True)
+    (tmp_path / ".git" / "HEAD").write_text("ref: refs/heads/fix\n")
+    (tmp_path / ".git" / "config").write_text("[core]\n")
+    head.write_text("ref: refs/remotes/origin/trunk\n")
+    assert detect({}, tmp_path).context.default_branch == "trunk"
+
+
+def test_two_commands_of_one_job_and_stage_are_two_failures_and_the_same_one_is_one() -> None:
+    one, other = (default_run_id(GITHUB, "unit", "r", command) for command in ("pytest\0-q", "pytest\0-x"))
+    assert one != other
+    assert one == default_run_id(GITHUB, "unit", "another", "pytest\0-q")
+    assert one != default_run_id(GITHUB | {"GITHUB_RUN_ATTEMPT": "3"}, "unit", "r", "pytest\0-q")
