@@ -24,7 +24,7 @@ Run a command and pass its output and exit code through, unchanged. When it
 fails, report the failure, with the lines of its output that tell why.
 
 Options:
-  --stage STAGE     Default: the CI's stage or job, else the command's first words.
+  --stage STAGE     Default: the CI's stage or job, or the first words given.
   --run-id ID       The run that failed. Default: from the CI's variables.
   --report GLOB     Test reports that the command writes, as 'build/**/*.xml';
                     their failures are the message. May be given repeatedly.

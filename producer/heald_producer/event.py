@@ -1,75 +1,62 @@
-"""What GitHub says of the event that started a workflow: a JSON file, read within bounds and never trusted."""
+"""What set a GitHub workflow off, from the file that the runner leaves for it (`GITHUB_EVENT_PATH`).
+
+The pull request's head stands nowhere else: `GITHUB_SHA` is a merge that only the CI has made.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple
+import os
+from stat import S_ISREG
 
 import msgspec
 
-_READ_AT_MOST = 4 * 1024 * 1024
-"""A push of many commits has a large event; one that is larger still tells nothing here."""
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+"""A larger file is not read; events of pull requests are below 100 kB."""
 
 
-class Event(NamedTuple):
-    """The pull request that a workflow is about, and the repository's default branch; None for what is not told."""
+class Repository(msgspec.Struct, frozen=True):
+    """A repository as `owner/name`, and its default branch where it is told."""
 
-    number: str | None = None
-    head_ref: str | None = None
-    head_commit: str | None = None
-    fork: bool | None = None
+    full_name: str
     default_branch: str | None = None
 
 
-class _Repository(msgspec.Struct):
-    full_name: str | None = None
-    default_branch: str | None = None
+class Side(msgspec.Struct, frozen=True):
+    """One side of a pull request; `repo` is None when the repository is gone, as deleted forks are."""
+
+    ref: str
+    sha: str
+    repo: Repository | None
 
 
-class _Side(msgspec.Struct):
-    ref: str | None = None
-    sha: str | None = None
-    repo: _Repository | None = None
+class Pull(msgspec.Struct, frozen=True):
+    """A pull request: `head` is what it wants merged into `base`."""
+
+    number: int
+    head: Side
+    base: Side
 
 
-class _PullRequest(msgspec.Struct):
-    number: int | None = None
-    head: _Side | None = None
-    base: _Side | None = None
+class Event(msgspec.Struct, frozen=True):
+    """The parts of an event that say what a job works on."""
 
-
-class _File(msgspec.Struct):
-    pull_request: _PullRequest | None = None
-    repository: _Repository | None = None
-
-
-_decode = msgspec.json.Decoder(_File).decode
+    pull_request: Pull | None = None
+    repository: Repository | None = None
 
 
 def read_event(path: str | None) -> Event:
-    """The event in this file; an empty one when there is none, or it cannot be read."""
+    """The event in this file; an empty one when it is missing, too large, or not as GitHub writes it."""
     try:
-        told = _decode(_bounded(path)) if path else _File()
-    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
+        return msgspec.json.decode(_read(path or os.devnull), type=Event)
+    except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return Event()
-    default_branch = told.repository.default_branch if told.repository else None
-    request = told.pull_request
-    if request is None or request.number is None:
-        return Event(default_branch=default_branch)
-    head, base = request.head or _Side(), request.base or _Side()
-    return Event(str(request.number), head.ref, head.sha, _is_fork(head, base), default_branch)
 
 
-def _is_fork(head: _Side, base: _Side) -> bool | None:
-    """Whether the branch belongs to another repository; a fork that was deleted since has no repository at all."""
-    if base.repo is None or base.repo.full_name is None:
-        return None
-    return head.repo is None or head.repo.full_name != base.repo.full_name
-
-
-def _bounded(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        data = file.read(_READ_AT_MOST + 1)
-    if len(data) > _READ_AT_MOST:
+def _read(path: str) -> bytes:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe would have us wait
+        if not S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("not a file")
+        raw = file.read(MAX_EVENT_BYTES + 1)
+    if len(raw) > MAX_EVENT_BYTES:
         raise ValueError("too large")
-    return data
+    return raw

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+"""A revision's full hash, SHA-1 or SHA-256."""
 _SECTION = re.compile(r'\s*\[\s*remote\s+"origin"\s*\]', re.IGNORECASE)
 _URL = re.compile(r"\s*url\s*=\s*(\S+)", re.IGNORECASE)
 _SCP_URL = re.compile(r"(?:[^@/\s]+@)?[^:/\s]{2,}:(?!//)(.+)")
@@ -37,7 +38,7 @@ def read_git(folder: Path) -> GitState:
         default = _default_branch(common)
     except (OSError, ValueError):
         return GitState()
-    commit = told if _COMMIT.fullmatch(told) else None
+    commit = told if COMMIT.fullmatch(told) else None
     return GitState(repository_of(origin) if origin else None, commit, ref, default)
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heald_producer.context import default_run_id, detect
-from heald_producer.event import Event, read_event
+from heald_producer.event import MAX_EVENT_BYTES
 from heald_producer.git import GitState, read_git, repository_of
-from heald_producer.signals import check_run_id
+from heald_producer.signals import Context, check_run_id
+from heald_worker.considering import attempt_number
 
 COMMIT = "8f14e45fceea167a5a36dedd4bea2543d2a1c0de"
 
@@ -204,6 +207,194 @@ def test_tags_and_merge_requests_are_told_as_refs(environ: dict[str, str], ref: 
     assert detect(environ, tmp_path).context.ref == ref
 
 
+# What a job works on, and which of its attempts it is
+
+HEAD = "0d6d1b4a2b7d1f9d1f7f0a6a3c8f4c2f1e5b9a77"
+
+
+def pull_event(head_repository: str | None = "acme/app") -> dict[str, Any]:
+    """An event as GitHub writes it, without what is of no use here; None: the head's repository is gone."""
+    base = {"ref": "main", "sha": COMMIT, "repo": {"full_name": "acme/app", "default_branch": "main", "id": 1}}
+    head = {"ref": "fix/it", "sha": HEAD, "repo": {"full_name": head_repository} if head_repository else None}
+    return {
+        "action": "opened",
+        "number": 7,
+        "pull_request": {"number": 7, "title": "x", "head": head, "base": base},
+        "repository": {"full_name": "acme/app", "default_branch": "trunk", "fork": True},
+    }
+
+
+def github_pull(folder: Path, event: Any) -> dict[str, str]:
+    """The variables of a job on a pull request, with this event's file."""
+    (folder / "event.json").write_bytes(event if isinstance(event, bytes) else json.dumps(event).encode())
+    pull = {"GITHUB_REF": "refs/pull/7/merge", "GITHUB_HEAD_REF": "fix/it", "GITHUB_WORKFLOW": "CI"}
+    return GITHUB | pull | {"GITHUB_EVENT_PATH": str(folder / "event.json")}
+
+
+def change(context: Context) -> tuple[str | None, str | None, str | None, bool | None, str | None]:
+    return context.pull_request, context.head_ref, context.head_commit, context.fork, context.default_branch
+
+
+@pytest.mark.parametrize(("owner", "fork"), [("acme/app", False), ("ACME/App", False), ("eve/app", True), (None, True)])
+def test_github_tells_a_pull_requests_head_and_whose_it_is(owner: str | None, fork: bool, tmp_path: Path) -> None:
+    context = detect(github_pull(tmp_path, pull_event(owner)), tmp_path).context
+    assert change(context) == ("7", "refs/heads/fix/it", HEAD, fork, "trunk")
+    assert (context.commit, context.ref, context.workflow) == (COMMIT, "refs/pull/7/merge", "CI")
+
+
+def test_github_tells_the_default_branch_of_a_push_too(tmp_path: Path) -> None:
+    event = {"ref": "refs/heads/main", "repository": {"full_name": "acme/app", "default_branch": "main"}}
+    environ = github_pull(tmp_path, event) | {"GITHUB_REF": "refs/heads/main", "GITHUB_HEAD_REF": ""}
+    assert change(detect(environ, tmp_path).context) == (None, None, None, None, "main")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b"[]",
+        b"[" * 100_000,
+        b'{"pull_request": ' * 50_000,
+        b'{"pull_request": {"number": "7; rm -rf /"}}',
+        pull_event() | {"pull_request": {"number": 7, "head": "x", "base": None}},
+        pull_event() | {"repository": {"full_name": "acme/app", "default_branch": 1}},
+        pull_event() | {"padding": "x" * MAX_EVENT_BYTES},
+    ],
+)
+def test_an_event_that_is_not_githubs_tells_nothing_and_fails_nothing(event: Any, tmp_path: Path) -> None:
+    context = detect(github_pull(tmp_path, event), tmp_path).context
+    assert change(context) == ("7", "refs/heads/fix/it", None, None, None)
+
+
+def test_an_event_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, tmp_path / "none", "/dev/zero"):
+        environ = github_pull(tmp_path, {}) | {"GITHUB_EVENT_PATH": str(path)}
+        assert detect(environ, tmp_path).context.default_branch is None
+
+
+def test_a_head_that_is_no_commit_is_not_told_as_one(tmp_path: Path) -> None:
+    event = pull_event()
+    event["pull_request"]["head"]["sha"] = "--upload-pack=x"
+    assert detect(github_pull(tmp_path, event), tmp_path).context.head_commit is None
+
+
+GITLAB_MERGE = GITLAB | {
+    "CI_COMMIT_BRANCH": "",
+    "CI_DEFAULT_BRANCH": "main",
+    "CI_MERGE_REQUEST_IID": "7",
+    "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "fix/it",
+    "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "acme/app",
+    "CI_MERGE_REQUEST_PROJECT_PATH": "acme/app",
+}
+JENKINS_CHANGE = JENKINS | {"CHANGE_ID": "7", "CHANGE_BRANCH": "fix/it", "BRANCH_NAME": "PR-7"}
+BUILDKITE_PULL = BUILDKITE | {
+    "BUILDKITE_PULL_REQUEST": "7",
+    "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/acme/app.git",
+    "BUILDKITE_BRANCH": "fix/it",
+    "BUILDKITE_COMMIT": HEAD,
+    "BUILDKITE_PIPELINE_DEFAULT_BRANCH": "main",
+}
+CIRCLECI_PULL = CIRCLECI | {
+    "CIRCLE_PULL_REQUEST": "https://github.com/acme/app/pull/7",
+    "CIRCLE_BRANCH": "fix/it",
+    "CIRCLE_SHA1": HEAD,
+}
+AZURE_PULL = AZURE | {
+    "SYSTEM_PULLREQUEST_PULLREQUESTID": "7",
+    "SYSTEM_PULLREQUEST_SOURCEBRANCH": "refs/heads/fix/it",
+    "SYSTEM_PULLREQUEST_SOURCECOMMITID": HEAD,
+    "SYSTEM_PULLREQUEST_ISFORK": "False",
+}
+TRAVIS_PULL = TRAVIS | {
+    "TRAVIS_PULL_REQUEST": "7",
+    "TRAVIS_PULL_REQUEST_BRANCH": "fix/it",
+    "TRAVIS_PULL_REQUEST_SHA": HEAD,
+    "TRAVIS_PULL_REQUEST_SLUG": "acme/app",
+}
+FIX = "refs/heads/fix/it"
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        (GITLAB_MERGE, ("7", FIX, COMMIT, False, "main")),
+        (GITLAB_MERGE | {"CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": HEAD}, ("7", FIX, HEAD, False, "main")),
+        (GITLAB_MERGE | {"CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "eve/app"}, ("7", FIX, COMMIT, True, "main")),
+        (GITLAB | {"CI_DEFAULT_BRANCH": "main"}, (None, None, None, None, "main")),
+        (JENKINS_CHANGE, ("7", FIX, None, False, None)),
+        (JENKINS_CHANGE | {"CHANGE_FORK": "eve"}, ("7", FIX, None, True, None)),
+        (JENKINS | {"CHANGE_ID": "7"}, ("7", None, None, None, None)),
+        (JENKINS, (None, None, None, None, None)),
+        (BUILDKITE_PULL, ("7", FIX, HEAD, False, "main")),
+        (BUILDKITE_PULL | {"BUILDKITE_PULL_REQUEST_REPO": "git://github.com/eve/app.git",
+                           "BUILDKITE_BRANCH": "eve:fix/it"}, ("7", FIX, HEAD, True, "main")),
+        (BUILDKITE_PULL | {"BUILDKITE_PULL_REQUEST_REPO": ""}, ("7", FIX, HEAD, None, "main")),
+        (BUILDKITE_PULL | {"BUILDKITE_PULL_REQUEST": "false"}, (None, None, None, None, "main")),
+        (CIRCLECI_PULL, ("7", FIX, HEAD, False, None)),
+        (CIRCLECI_PULL | {"CIRCLE_PR_NUMBER": "7", "CIRCLE_BRANCH": "pull/7"}, ("7", None, HEAD, True, None)),
+        (CIRCLECI, (None, None, None, None, None)),
+        (AZURE_PULL, ("7", FIX, HEAD, False, None)),
+        (AZURE_PULL | {"SYSTEM_PULLREQUEST_PULLREQUESTNUMBER": "8", "SYSTEM_PULLREQUEST_SOURCEBRANCH": "fix/it",
+                       "SYSTEM_PULLREQUEST_ISFORK": "True"}, ("8", FIX, HEAD, True, None)),
+        (AZURE, (None, None, None, None, None)),
+        (TRAVIS_PULL, ("7", FIX, HEAD, False, None)),
+        (TRAVIS_PULL | {"TRAVIS_PULL_REQUEST_SLUG": "eve/app"}, ("7", FIX, HEAD, True, None)),
+        (TRAVIS_PULL | {"TRAVIS_PULL_REQUEST": "false"}, (None, None, None, None, None)),
+        ({}, (None, None, None, None, None)),
+    ],
+)  # fmt: skip
+def test_every_ci_tells_of_the_pull_request_what_it_knows(
+    environ: dict[str, str], told: tuple[object, ...], tmp_path: Path
+) -> None:
+    assert change(detect(environ, tmp_path).context) == told
+
+
+@pytest.mark.parametrize(
+    ("environ", "again", "told"),
+    [
+        (GITHUB, {"GITHUB_RUN_ATTEMPT": "3"}, ("github", "4711", "2", "3")),
+        (GITLAB, {"CI_JOB_ID": "100"}, ("gitlab", "4711", "99", "100")),
+        (JENKINS, {"BUILD_NUMBER": "4712"}, ("jenkins", "app/main", "4711", "4712")),
+        (BUILDKITE, {"BUILDKITE_RETRY_COUNT": "1", "BUILDKITE_JOB_ID": "x"}, ("buildkite", "4711", "0", "1")),
+        (CIRCLECI | {"CIRCLE_PIPELINE_ID": "p"}, {"CIRCLE_WORKFLOW_ID": "w2", "CIRCLE_BUILD_NUM": "78"},
+         ("circleci", "p", "77", "78")),
+        (AZURE, {"SYSTEM_JOBATTEMPT": "2"}, ("azure", "4711", "1.1", "1.2")),
+        (AZURE, {"SYSTEM_STAGEATTEMPT": "2"}, ("azure", "4711", "1.1", "2.1")),
+    ],
+)  # fmt: skip
+def test_a_job_that_the_ci_runs_again_is_a_later_attempt_of_the_same_run(
+    environ: dict[str, str], again: dict[str, str], told: tuple[str, ...], tmp_path: Path
+) -> None:
+    first, later = detect(environ, tmp_path).context, detect(environ | again, tmp_path).context
+    assert (first.provider, first.ci_run, first.ci_attempt, later.ci_attempt) == told
+    assert later.ci_run == first.ci_run
+    assert int(attempt_number(first.ci_attempt)) < int(attempt_number(later.ci_attempt))
+
+
+def test_travis_does_not_tell_attempts_apart(tmp_path: Path) -> None:
+    context = detect(TRAVIS, tmp_path).context
+    assert (context.provider, context.ci_run, context.ci_attempt) == ("travis", "4711", None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "workflow"),
+    [
+        (GITHUB | {"GITHUB_WORKFLOW": "CI"}, "CI"),
+        (GITLAB | {"CI_PIPELINE_NAME": "nightly"}, "nightly"),
+        (BUILDKITE | {"BUILDKITE_PIPELINE_SLUG": "app"}, "app"),
+        (AZURE | {"BUILD_DEFINITIONNAME": "app CI"}, "app CI"),
+        (JENKINS, None),
+    ],
+)
+def test_the_workflow_is_told_where_a_ci_has_several(
+    environ: dict[str, str], workflow: str | None, tmp_path: Path
+) -> None:
+    assert detect(environ, tmp_path).context.workflow == workflow
+
+
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.com", "-c", "init.defaultBranch=main"]
     done = subprocess.run(
@@ -268,128 +459,6 @@ def test_a_broken_or_missing_working_copy_tells_nothing(tmp_path: Path) -> None:
 )
 def test_a_remote_is_named_without_host_and_credentials(url: str, repository: str) -> None:
     assert repository_of(url) == repository
-
-
-# -- attempts, pull requests and default branches --------------------------------------------------------------------
-
-
-def github_event(folder: Path, **event: object) -> dict[str, str]:
-    (folder / "event.json").write_text(json.dumps(event))
-    return GITHUB | {"GITHUB_EVENT_PATH": str(folder / "event.json"), "GITHUB_WORKFLOW": "CI"}
-
-
-def pull(number: int = 7, *, head: str | None = "acme/app", base: str = "acme/app") -> dict[str, object]:
-    repo = None if head is None else {"full_name": head}
-    return {
-        "pull_request": {
-            "number": number,
-            "head": {"ref": "fix", "sha": "beef", "repo": repo},
-            "base": {"ref": "main", "repo": {"full_name": base}},
-        },
-        "repository": {"default_branch": "trunk"},
-    }
-
-
-def test_github_s_event_tells_the_pull_request_its_head_and_the_default_branch(tmp_path: Path) -> None:
-    context = detect(github_event(tmp_path, **pull()), tmp_path).context
-    assert (context.provider, context.workflow, context.ci_run, context.ci_attempt) == ("github", "CI", "4711", "2")
-    assert (context.pull_request, context.head_ref, context.head_commit) == ("7", "refs/heads/fix", "beef")
-    assert (context.fork, context.default_branch) == (False, "trunk")
-
-
-@pytest.mark.parametrize("head", ["stranger/app", None])
-def test_a_pull_request_from_another_repository_is_from_a_fork(tmp_path: Path, head: str | None) -> None:
-    assert detect(github_event(tmp_path, **pull(head=head)), tmp_path).context.fork is True
-
-
-def test_a_push_tells_the_default_branch_and_no_pull_request(tmp_path: Path) -> None:
-    context = detect(github_event(tmp_path, repository={"default_branch": "trunk"}), tmp_path).context
-    assert (context.pull_request, context.fork, context.default_branch) == (None, None, "trunk")
-
-
-@pytest.mark.parametrize(
-    "written", [b"", b"no json", b"[1]", b'{"pull_request": {"number": "7"}}', b"[" * 100_000, b" " * (5 * 1024 * 1024)]
-)
-def test_an_event_that_cannot_be_read_tells_nothing_and_stops_nothing(tmp_path: Path, written: bytes) -> None:
-    event = tmp_path / "event.json"
-    event.write_bytes(written)
-    assert read_event(str(event)) == read_event(str(tmp_path / "none")) == Event()
-    assert detect(GITHUB | {"GITHUB_EVENT_PATH": str(event)}, tmp_path).context.repository == "acme/app"
-
-
-OTHERS: dict[str, tuple[dict[str, str], dict[str, object]]] = {
-    "gitlab": (
-        GITLAB
-        | {
-            "CI_MERGE_REQUEST_IID": "7",
-            "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "fix",
-            "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": "",
-            "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "stranger/app",
-            "CI_MERGE_REQUEST_PROJECT_PATH": "acme/app",
-            "CI_DEFAULT_BRANCH": "main",
-        },
-        {"ci_run": "4711", "ci_attempt": "99", "head_commit": COMMIT, "fork": True, "default_branch": "main"},
-    ),
-    "jenkins": (
-        JENKINS | {"CHANGE_ID": "7", "CHANGE_BRANCH": "fix"},
-        {"ci_run": "app/main", "ci_attempt": "4711", "head_commit": None, "fork": False, "default_branch": None},
-    ),
-    "buildkite": (
-        BUILDKITE
-        | {
-            "BUILDKITE_PULL_REQUEST": "7",
-            "BUILDKITE_BRANCH": "fix",
-            "BUILDKITE_PULL_REQUEST_REPO": "https://github.com/stranger/app.git",
-            "BUILDKITE_PIPELINE_DEFAULT_BRANCH": "main",
-        },
-        {"ci_run": "0189-build", "ci_attempt": "0", "head_commit": COMMIT, "fork": True, "default_branch": "main"},
-    ),
-    "circleci": (
-        CIRCLECI
-        | {
-            "CIRCLE_BRANCH": "fix",
-            "CIRCLE_PULL_REQUEST": "https://github.com/acme/app/pull/7",
-            "CIRCLE_WORKFLOW_WORKSPACE_ID": "first",
-        },
-        {"ci_run": "first", "ci_attempt": "77", "head_commit": COMMIT, "fork": False, "default_branch": None},
-    ),
-    "azure": (
-        AZURE
-        | {
-            "SYSTEM_PULLREQUEST_PULLREQUESTNUMBER": "7",
-            "SYSTEM_PULLREQUEST_SOURCEBRANCH": "refs/heads/fix",
-            "SYSTEM_PULLREQUEST_SOURCECOMMITID": "beef",
-            "SYSTEM_PULLREQUEST_ISFORK": "False",
-        },
-        {"head_commit": "beef", "fork": False, "default_branch": None},
-    ),
-    "travis": (
-        TRAVIS
-        | {
-            "TRAVIS_PULL_REQUEST": "7",
-            "TRAVIS_PULL_REQUEST_BRANCH": "fix",
-            "TRAVIS_PULL_REQUEST_SHA": "beef",
-            "TRAVIS_PULL_REQUEST_SLUG": "stranger/app",
-        },
-        {"head_commit": "beef", "fork": True, "default_branch": None},
-    ),
-}
-
-
-@pytest.mark.parametrize("provider", OTHERS)
-def test_other_cis_tell_pull_requests_and_attempts_in_their_own_words(tmp_path: Path, provider: str) -> None:
-    environ, told = OTHERS[provider]
-    context = detect(environ, tmp_path).context
-    assert (context.provider, context.pull_request, context.head_ref) == (provider, "7", "refs/heads/fix")
-    assert {field: getattr(context, field) for field in told} == told
-
-
-@pytest.mark.parametrize(
-    "environ", [BUILDKITE | {"BUILDKITE_PULL_REQUEST": "false"}, GITLAB, JENKINS, CIRCLECI, TRAVIS]
-)
-def test_a_branch_s_build_is_about_no_pull_request(tmp_path: Path, environ: dict[str, str]) -> None:
-    context = detect(environ, tmp_path).context
-    assert (context.pull_request, context.head_ref, context.head_commit) == (None, None, None)
 
 
 def test_a_clone_knows_the_default_branch_of_its_remote(tmp_path: Path) -> None:
