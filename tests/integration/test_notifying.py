@@ -70,6 +70,24 @@ def test_an_escalation_is_told_with_the_whole_log(
     assert sorted(house.events("run-1")[2:]) == ["ended", "notice_ended", "notice_started", "recorded"]
 
 
+def test_who_is_told_gets_the_evidence_and_what_came_close(
+    conn: redis.Redis, tmp_path: Path, told: Path, houses: list[House]
+) -> None:
+    house = House(conn, settings(tmp_path, notices={Ending.ESCALATED: notice(told)}, taxonomy="heald"))
+    houses.append(house)
+    secret = "ghp_" + "a1B2" * 9
+    house.push(
+        report("run-1", stage="unit", message=f"make: *** [all] Error 2\ntoken {secret}: No space left on device")
+    )
+    house.settle()
+    said = json.loads(told.read_text())["diagnosis"]
+    assert (said["subclass"], said["rule"], said["confidence"]) == ("disk_full", "disk-full", 0.97)
+    assert "No space left on device" in said["evidence"]
+    assert secret not in json.dumps(said)
+    assert "wrapper" in {close["rule"] for close in said["runners_up"]}
+    assert len(said["runners_up"]) <= 3
+
+
 def test_a_notice_that_fails_is_tried_again(conn: redis.Redis, tmp_path: Path, told: Path, houses: list[House]) -> None:
     house = escalated(conn, tmp_path, houses, notice(told, fails=2))
     assert Path(f"{told}.count").read_text().strip() == "3"

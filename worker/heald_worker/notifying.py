@@ -66,7 +66,12 @@ def _deliver(service: Service, held: Held, notice: Notice | None, stopping: Call
     if notice is None:
         delivery = Delivery(False, "no notice is configured any more")
     else:
-        delivery = deliver(notice, notice_facts(held.run), scratch=service.scratch, stopping=stopping)
+        delivery = deliver(
+            notice,
+            notice_facts(held.run) | diagnosis_told(service, held.run),
+            scratch=service.scratch,
+            stopping=stopping,
+        )
     last = run.recovery.notice_tries >= limits.notice_tries and not stopping()  # one that was cut short is not the last
     final = delivery.delivered or delivery.refused or notice is None or last
     if not delivery.delivered:
@@ -112,6 +117,32 @@ def notice_facts(run: Run) -> dict[str, object]:
     """What a notice is told: the run, how it ended, its log and where it happened."""
     data = canonical_bytes(log_of(run.recovery))
     return facts_told(data, run.recovery.ending, run.policy_name, run.generation, run.context)
+
+
+MOST_RUNNERS_UP = 3
+
+
+def diagnosis_told(service: Service, run: Run) -> dict[str, object]:
+    """Why the failure that a run ends with is taken for what it is, and what came close: for whoever has to look.
+
+    Nothing where the rules that judged the run are not heald's own, or are not known here.
+    """
+    found = service.explain(run.taxonomy, run.recovery.current_failure)
+    if found is None:
+        return {}
+    diagnosis = found.diagnosis
+    told = {
+        "failure_class": diagnosis.failure_class,
+        "subclass": diagnosis.subclass,
+        "rule": diagnosis.rule,
+        "confidence": diagnosis.confidence,
+        "evidence": diagnosis.evidence.text if diagnosis.evidence else "",
+        "runners_up": [
+            {"rule": each.rule, "failure_class": each.failure_class, "subclass": each.subclass, "why": each.why}
+            for each in found.close[:MOST_RUNNERS_UP]
+        ],
+    }
+    return {"diagnosis": told}
 
 
 def facts_told(data: bytes, ending: Ending | None, policy: str, generation: int, context: Context) -> dict[str, object]:

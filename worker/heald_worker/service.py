@@ -21,6 +21,7 @@ from heald_worker.core.fingerprint import fingerprint
 from heald_worker.core.instant import Instant
 from heald_worker.core.policy import RecoveryAction
 from heald_worker.core.recovery import Ending
+from heald_worker.core.rules import Explanation
 from heald_worker.core.taxonomy import Diagnosis, FailureClass, Taxonomy, TaxonomyRef
 from heald_worker.corrections import Correction, Corrections
 from heald_worker.ledger import Ledger, Spans
@@ -29,7 +30,7 @@ from heald_worker.playbooks import Heard, Offer
 from heald_worker.queues import REPAIR
 from heald_worker.remedy_tables import RemedyTables
 from heald_worker.states import Run
-from heald_worker.taxonomies import chosen_taxonomy, find_taxonomy, remedies_of
+from heald_worker.taxonomies import chosen_taxonomy, find_taxonomy, remedies_of, rulebook_of
 from heald_worker.thinking import Thinking
 
 log = logging.getLogger("heald")
@@ -141,6 +142,17 @@ class Service:
             return Verdict(diagnosis)
         known_by = fingerprint(repository, signal)
         return Verdict(diagnosis, known_by, self.corrections.get(known_by))
+
+    def explain(self, ref: TaxonomyRef, signal: FailureSignal) -> Explanation | None:
+        """A verdict with what came close; None where these rules are not heald's own, or are not known here.
+
+        The line that decided is masked.
+        """
+        book = rulebook_of(self.settings)
+        if ref != book.taxonomy().ref:
+            return None
+        found = book.explain(signal)
+        return replace(found, diagnosis=diagnose(book.taxonomy(), signal))
 
     def diagnosis_of(self, run: Run) -> Diagnosis:
         """What is known about the failure of the latest decision.
