@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -342,6 +343,7 @@ def _with_grounds(recovery: Recovery, grounds: Grounds, action: RecoveryAction) 
     return grown
 
 
+@lru_cache(maxsize=256)
 def known_by(failure: FailureSignal) -> str:
     """By which a failure is known again within one recovery, and among those of one commit's job."""
     return fingerprint(None, failure)
