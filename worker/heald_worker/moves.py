@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from heald_producer.signals import Context
 from heald_worker import keys, queues
 from heald_worker.considering import budget_of
 from heald_worker.core.instant import Instant
@@ -235,11 +236,19 @@ def joinable(run: Run) -> str:
 
 def branch_of(run: Run) -> str:
     """The key of the branch that a run's repair works on; empty while it works on none, or where nobody knows which."""
-    recovery, context = run.recovery, run.context
-    ref = context.head_ref or context.ref
-    if recovery.phase is not Phase.REPAIRING or recovery.action is RecoveryAction.RETRY or not context.repository:
+    recovery, name = run.recovery, branch_name(run.context)
+    if recovery.phase is not Phase.REPAIRING or recovery.action is RecoveryAction.RETRY or name is None:
         return ""
-    return keys.branch(context.repository, ref) if ref else ""
+    return keys.branch(*name)
+
+
+def branch_name(context: Context) -> tuple[str, str] | None:
+    """The repository and branch that a report is about, of a pull request its head's; a fork has its own branches."""
+    ref = context.head_ref or context.ref
+    if not context.repository or not ref:
+        return None
+    branch = ref.removeprefix("refs/heads/")
+    return context.repository, f"{context.pull_request}:{branch}" if context.fork else branch
 
 
 def _unheard(recovery: Recovery, reason: str) -> tuple[str, ...]:

@@ -49,10 +49,10 @@ def fingerprint(repository: str | None, signal: FailureSignal) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:LENGTH]
 
 
-def masked(message: str) -> str:
-    """The message without what changes from run to run."""
-    if len(message) > MOST_CHARS:
-        message = message[: MOST_CHARS // 2] + " " + message[-MOST_CHARS // 2 :]
+def masked(message: str, most: int = MOST_CHARS) -> str:
+    """The message without what changes from run to run; at most so many characters of it."""
+    if len(message) > most:
+        message = message[: most // 2] + " " + message[-most // 2 :]
     text = " ".join([_masked_word(word) for word in _COLOURS.sub("", message).split()])
     return _WRITTEN_OUT.sub(_MASK, text) if "#:#" in text else text
 
