@@ -6,15 +6,18 @@ Whatever goes wrong with heald itself is said on stderr, and leaves the command'
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 
+from heald_producer.early import EarlyReport
 from heald_producer.kept import Kept
 from heald_producer.relay import CannotWatch, Ended, run
 
 UNDELIVERED = 75
 """Exit code with `--strict` when a failure could not be pushed (`EX_TEMPFAIL` of sysexits.h)."""
-USAGE, INTERRUPTED = 2, 130
+USAGE, INTERRUPTED, _TERMINATED = 2, 130, 128 + signal.SIGTERM
+_ENDING = "the command had not ended yet when this was reported"
 _MAX_STAGE_BYTES, _MAX_POLICY_BYTES, _MAX_RUN_ID_CHARS = 256, 128, 128  # as in signals.py, which is heavy
 
 HELP = """\
@@ -24,11 +27,14 @@ Run a command and pass its output and exit code through, unchanged. When it
 fails, report the failure, with the lines of its output that tell why.
 
 Options:
-  --stage STAGE     Default: the CI's stage or job, or the first words given.
+  --stage STAGE     The pipeline's stage. Default: the CI's stage or job, else
+                    the command's first words.
   --run-id ID       The run that failed. Default: from the CI's variables.
   --report GLOB     Test reports that the command writes, as 'build/**/*.xml';
                     their failures are the message. May be given repeatedly.
   --policy NAME     Ask for a recovery policy by name.
+  --timeout TIME    End the command after 90s, 15m, 2h, ...; its exit code is
+                    124 then, and it has failed.
   --flaky           The same command may well pass when it is repeated.
   --redis-url URL   The server. Default: HEALD_REDIS_URL, REDIS_URL, heald.toml.
   --spool DIR       Where a report waits when the server is away.
@@ -38,15 +44,18 @@ Options:
   -h, --help        Show this.
 
 The exit code is the command's: 128 + N when signal N killed it, 127 when it
-was not found, 126 when it could not be executed. A command that was stopped,
-with Ctrl-C or by a signal to heald, has not failed and is not reported.
+was not found, 126 when it could not be executed. A command that a CI ends with
+SIGTERM, at its time limit, has failed. One that was stopped with Ctrl-C, SIGINT
+or SIGHUP has not, and is not reported.
 
 Secrets are masked before anything leaves this machine: values of environment
 variables that look secret, and well-known shapes of tokens.
 """
 
-_WITH_VALUE = ("--stage", "--run-id", "--report", "--policy", "--redis-url", "--spool")
+_WITH_VALUE = ("--stage", "--run-id", "--report", "--policy", "--redis-url", "--spool", "--timeout")
 _SWITCHES = ("--flaky", "--strict", "--quiet", "--help")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_MAX_TIMEOUT = 3650 * 86_400
 _SHORT = {"-q": "--quiet", "-h": "--help"}
 
 
@@ -65,6 +74,7 @@ class Options:
         self.policy: str | None = None
         self.redis_url: str | None = None
         self.spool: str | None = None
+        self.timeout: str | None = None
         self.flaky = self.strict = self.quiet = self.help = False
         self.command: list[str] = []
 
@@ -138,7 +148,23 @@ def _checked(flag: str, value: str) -> str:
             f"--run-id {value[:40]!a} is not allowed: use 1 to {_MAX_RUN_ID_CHARS} characters of "
             "A-Z a-z 0-9 . _ - that start with a letter or digit"
         )
+    if flag == "--timeout":
+        seconds(value)
     return value
+
+
+def seconds(duration: str) -> float:
+    """The seconds of a duration as in heald.toml: a number, or one with a unit, as `90s`, `15m`, `2h` or `7d`.
+
+    Raises:
+        UsageError: it is none, or beyond its bounds.
+    """
+    number = duration[:-1] if duration[-1:] in _SECONDS else duration
+    if set(number) <= set("0123456789.") and number.count(".") <= 1 and number.strip("."):
+        found = float(number) * _SECONDS.get(duration[-1:], 1)
+        if 0 < found <= _MAX_TIMEOUT:
+            return found
+    raise UsageError(f"--timeout {duration[:40]!a} is no time: use 90s, 15m, 2h, ... of 3650 days at most")
 
 
 def _is_run_id(text: str) -> bool:
@@ -149,22 +175,29 @@ def _is_run_id(text: str) -> bool:
 
 def _run(options: Options) -> int:
     kept = Kept()
+    early = EarlyReport(lambda: _report(options, Ended(_TERMINATED, stopped_by=signal.SIGTERM, problem=_ENDING), kept))
     # Linux stamps files with a coarser clock, which is a little behind.
     options.started = time.clock_gettime_ns(getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME))
+    limit = seconds(options.timeout) if options.timeout else None
     try:
-        ended = run(options.command, kept, _warn)
+        ended = run(options.command, kept, _warn, timeout=limit, late=early.start)
     except CannotWatch as reason:
         return _run_unwatched(options.command, reason)
+    if ended.timed_out:
+        ended.problem = f"the command timed out after {options.timeout} (--timeout) and was ended"
     if ended.problem:
         _say(ended.problem)
-    if ended.code == 0:
+    if early.started:
+        delivered = early.delivered()
+    elif ended.code == 0:
         return 0
-    if ended.stopped_by:
+    elif ended.stopped_by not in (0, signal.SIGTERM) and not ended.timed_out:
         if not options.quiet:
             _say(f"not reported, as the command was stopped by signal {int(ended.stopped_by)}")
         return ended.code
-    delivered = _report(options, ended, kept)
-    return UNDELIVERED if options.strict and not delivered else ended.code
+    else:
+        delivered = _report(options, ended, kept)
+    return UNDELIVERED if options.strict and ended.code and not delivered else ended.code
 
 
 def _run_unwatched(command: list[str], reason: CannotWatch) -> int:

@@ -85,11 +85,12 @@ def detect(environ: Mapping[str, str], cwd: Path) -> Surroundings:
     return Surroundings(provider, job, context)
 
 
-def default_run_id(environ: Mapping[str, str], stage: str, random: str, command: str = "") -> str:
-    """The run id of a report about this command in this stage of this job: the same each time within one job's run.
+def default_run_id(environ: Mapping[str, str], stage: str, random: str, command: str | None = None) -> str:
+    """The run id of a report about this stage of this job: the same each time within one job's run.
 
     It reads `provider-run-attempt-job-shard-stage-hash`; the hash covers the exact values, as the readable
-    part replaces characters and is cut, and the command. Outside of any CI, `random` makes it unique.
+    part replaces characters and is cut, and the command (pass it masked): two commands that fail in one stage are
+    two failures. Outside of any CI, `random` makes it unique.
     """
     provider, job, _ = _job(environ)
     if job.run is None:
@@ -97,8 +98,8 @@ def default_run_id(environ: Mapping[str, str], stage: str, random: str, command:
     else:
         shown = [provider, job.run, job.attempt or "", job.name or "", job.shard or "", stage]
         exact = [*shown, job.realm or "", job.repository or "", job.stage or ""]
-    exact += [command] if command else []
     exact += [environ.get("HEALD_PARENT_RUN", ""), environ.get("HEALD_IDEMPOTENCY_KEY", "")]
+    exact += [] if command is None else [command]
     digest = hashlib.sha256("\0".join(exact).encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_CHARS]
     words = [_UNSAFE.sub("-", part).strip("-._") for part in shown]
     readable = "-".join(word for word in words if word)[: MAX_RUN_ID_CHARS - _HASH_CHARS - 1]

@@ -17,19 +17,24 @@ from msgspec.structs import replace
 from heald_producer.capture import Options
 from heald_producer.connection import ServerTrouble, configured_server
 from heald_producer.context import default_run_id, detect
-from heald_producer.cutting import cut_end
+from heald_producer.cutting import cut_end, readable
 from heald_producer.extract import Extractor
 from heald_producer.kept import Kept
+from heald_producer.leftovers import drain_some
 from heald_producer.mask import Masker
 from heald_producer.push import INBOX_WARNING, open_connection, push_encoded
 from heald_producer.relay import Ended
-from heald_producer.signals import MAX_STAGE_BYTES, FailureReport
+from heald_producer.signals import MAX_STAGE_BYTES, FailureReport, InvalidReport
 from heald_producer.spool import Spool, SpoolTrouble, spool_folder
 from heald_producer.wire import encode_report, make_report
 
 if TYPE_CHECKING:
+    import redis
+
     from heald_producer.reports import ReportSummary
 
+TIMEOUT, HASTY_TIMEOUT = 5.0, 1.5
+"""Seconds for the server to answer; twice, as each step is tried again once."""
 MAX_STAGE_WORDS = 3
 _LONGEST_TORN_LINE = 4096
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
@@ -43,20 +48,34 @@ def report_failure(options: Options, ended: Ended, kept: Kept, say: Say, warn: S
     Raises:
         Exception: it could be neither pushed nor kept.
     """
-    told = _told_by_reports(options, say, warn) if options.reports else None
-    report = describe(options, ended, kept, os.environ, _current_folder(), time.time(), os.urandom(6).hex(), told)
-    raw = encode_report(report)
+    hasty = ended.stopped_by != 0
+    told = _told_by_reports(options, say, warn) if options.reports and not hasty else None
     try:
-        with _interruptible():
-            inbox = _push(raw, options)
-    except (ServerTrouble, KeyboardInterrupt) as trouble:
-        reason = str(trouble) or "interrupted"
-        warn(f"the failure could not be pushed: {reason}")
-        _keep(raw, options, warn)
+        report = describe(options, ended, kept, os.environ, _current_folder(), time.time(), os.urandom(6).hex(), told)
+        raw = encode_report(report)
+    except InvalidReport as error:
+        warn(f"the failure is not reported, as no server would take its report: {error}")
         return False
-    say(f"reported as run {report.run_id} (stage {report.signal.stage!r}, exit code {ended.code})")
-    if inbox > INBOX_WARNING:
-        warn(f"the inbox holds {inbox:,} reports; do workers run? `heald health` tells")
+    path = _keep(raw, options, warn) if hasty else None  # whoever stopped the command may kill heald at any time
+    try:
+        with _interruptible(), _connected(options, HASTY_TIMEOUT if hasty else TIMEOUT) as connection:
+            inbox = push_encoded([raw], connection).inbox
+            if path:
+                path.unlink(missing_ok=True)
+            say(f"reported as run {report.run_id} (stage {report.signal.stage!r}, exit code {ended.code})")
+            if inbox > INBOX_WARNING:
+                warn(f"the inbox holds {inbox:,} reports; do workers run? `heald health` tells")
+            if not hasty:
+                _send_spool(connection, inbox, options, say, warn)
+    except (ServerTrouble, KeyboardInterrupt) as trouble:
+        warn(f"the failure could not be pushed: {str(trouble) or 'interrupted'}")
+        path = path or _keep(raw, options, warn)
+        if path:
+            where = f" {path.parent}" if options.spool else ""
+            warn(
+                f"it is kept in {path}; `heald push --spool{where}` sends it, and so does the next report that arrives"
+            )
+        return False
     return True
 
 
@@ -71,13 +90,13 @@ def describe(
     told: ReportSummary | None = None,
 ) -> FailureReport:
     """The report of a failed command, without secrets; `told` is what its test reports say."""
-    masker = Masker.of(environ)
-    here = detect(environ, cwd)
-    named = options.stage or here.job.stage or here.job.name or default_stage(options.command)
-    stage = cut_end(masker.text(named), MAX_STAGE_BYTES)
-    context = replace(here.context, command=masker.command(options.command))
+    masker, found = Masker.of(environ), detect(environ, cwd)
+    named = options.stage or found.job.stage or found.job.name or default_stage(options.command)
+    stage = cut_end(masker.text(readable(named)), MAX_STAGE_BYTES)
+    command = masker.command(options.command)
+    context = replace(found.context, command=command)
     return make_report(
-        options.run_id or default_run_id(environ, stage, random, "\0".join(options.command)),
+        options.run_id or default_run_id(environ, stage, random, command),
         stage,
         _why_tests_failed(told, ended, masker) if told else why(ended, kept, masker),
         now=now,
@@ -144,27 +163,42 @@ def why(ended: Ended, kept: Kept, masker: Masker) -> str:
 
 
 def _end_words(ended: Ended) -> str:
-    if ended.killed_by:
-        return f"{signal.strsignal(ended.killed_by) or 'killed'} (signal {ended.killed_by})"
-    return ended.problem
+    words = [ended.problem]
+    if ended.killed_by and not ended.timed_out:
+        words += [f"{signal.strsignal(ended.killed_by) or 'killed'} (signal {ended.killed_by})"]
+    if ended.stopped_by and not ended.timed_out:
+        name = signal.Signals(ended.stopped_by).name
+        words += [f"heald was stopped by signal {name}: the CI's time limit, or a job that was cancelled"]
+    return "\n".join(word for word in words if word)
 
 
-def _push(raw: bytes, options: Options) -> int:
-    """Push one encoded report and return the length of the inbox after it."""
+@contextmanager
+def _connected(options: Options, timeout: float) -> Iterator[redis.Redis]:
     server = configured_server(options.redis_url, os.environ, _current_folder())
-    with open_connection(server) as connection:
-        return push_encoded([raw], connection).inbox
+    with open_connection(server, timeout=timeout) as connection:
+        yield connection
 
 
-def _keep(raw: bytes, options: Options, warn: Say) -> None:
+def _send_spool(connection: redis.Redis, inbox: int, options: Options, say: Say, warn: Say) -> None:
+    """Send what earlier failures left, as the server is there now. Whatever goes wrong, it stays or is said."""
     folder = spool_folder(options.spool, os.environ)
     try:
-        path = Spool(folder).keep(raw, now=time.time(), token=os.urandom(6).hex(), warn=warn)
-    except SpoolTrouble as trouble:
-        warn(f"the failure is not reported and not kept: {trouble}")
+        done = drain_some(Spool(folder), connection, inbox, clock=time.monotonic, now=time.time(), warn=warn)
+    except (ServerTrouble, SpoolTrouble, KeyboardInterrupt) as trouble:
+        warn(f"reports that wait in {folder} could not be sent: {str(trouble) or 'interrupted'}")
         return
-    where = f" {folder}" if options.spool else ""
-    warn(f"it is kept in {path}; `heald push --spool{where}` sends it")
+    if done.sent:
+        say(f"sent {done.sent:,} more that waited in {folder}" + (f"; {done.waiting:,} wait" if done.waiting else ""))
+
+
+def _keep(raw: bytes, options: Options, warn: Say) -> Path | None:
+    """Write the report into the spool; None, after a warning, when it cannot be kept."""
+    folder = spool_folder(options.spool, os.environ)
+    try:
+        return Spool(folder).keep(raw, now=time.time(), token=os.urandom(6).hex(), warn=warn)
+    except SpoolTrouble as trouble:
+        warn(f"the failure is not kept: {trouble}")
+        return None
 
 
 @contextmanager

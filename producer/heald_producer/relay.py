@@ -19,6 +19,7 @@ import select
 import signal
 
 from heald_producer.spawn import become_command
+from heald_producer.stopping import Stopping, Target
 from heald_producer.streams import Stream, fill_standard_streams, open_streams
 
 TYPE_CHECKING = False  # `typing` would cost a green build more than all the rest
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 SILENCE = 0.05
 """Seconds without output after which an output that is still held open counts as drained."""
-NOT_EXECUTABLE, NOT_FOUND = 126, 127
+TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _FORWARDED = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
@@ -47,20 +48,31 @@ class Ended:
     Attributes:
         code: its exit code; 128 + n when signal n killed it; 127 when it was not found, 126 when it cannot be executed.
         killed_by: the signal that killed it, or 0.
-        stopped_by: the signal with which somebody stopped heald, and so the command; SIGPIPE when its reader left.
-        problem: why it could not be started; empty when it was.
+        stopped_by: the first signal with which somebody stopped heald, and so the command; SIGPIPE when its reader
+            left.
+        problem: what there is to say about its start or its end, as one line.
+        timed_out: whether heald has ended it, as it was out of time; its code is 124 then.
     """
 
-    def __init__(self, code: int, killed_by: int = 0, stopped_by: int = 0, problem: str = "") -> None:
+    def __init__(
+        self, code: int, killed_by: int = 0, stopped_by: int = 0, problem: str = "", *, timed_out: bool = False
+    ) -> None:
         self.code, self.killed_by, self.stopped_by, self.problem = code, killed_by, stopped_by, problem
+        self.timed_out = timed_out
 
 
 class CannotWatch(Exception):
     """This machine has no pipe or process left for heald; nothing was started."""
 
 
-def run(argv: list[str], kept: Kept, warn: Warn) -> Ended:
+def run(
+    argv: list[str], kept: Kept, warn: Warn, *, timeout: float | None = None, late: Callable[[], None] | None = None
+) -> Ended:
     """Run a command to its end and pass its output on.
+
+    Args:
+        timeout: seconds after which the command is ended.
+        late: is called when the command does not end soon after heald was sent SIGTERM.
 
     Raises:
         CannotWatch: nothing was started.
@@ -71,10 +83,14 @@ def run(argv: list[str], kept: Kept, warn: Warn) -> Ended:
     except OSError as error:
         raise CannotWatch(str(error)) from None
     relay = Relay(argv, streams, kept, warn)
+    relay.stopping.late = late
+    if timeout is not None:
+        relay.stopping.after(timeout)
     if interactive:
         from heald_producer.terminal import Keyboard
 
         relay.keyboard, relay.place = Keyboard(streams[0].source), "session"
+        relay.target.whole_group = True
     try:
         return relay.run()
     except CannotWatch:
@@ -95,9 +111,10 @@ class Relay:
         self.keyboard: Keyboard | None = None
         self.child = 0
         self.status: int | None = None
-        self.stopped_by = 0
         self.reader_left = False
         self.place = "here" if _has_terminal() else "group"
+        self.target = Target(whole_group=self.place == "group")
+        self.stopping = Stopping(self.target)
 
     def run(self) -> Ended:
         """Start the command and stay with it to its end.
@@ -144,6 +161,7 @@ class Relay:
         if self.child == 0:
             become_command(self.argv, self.streams, place=self.place, caught=_CAUGHT, mask=mask, tell=tell)
         os.close(tell)
+        self.target.pid = self.child
         return mask
 
     def _begin(self, told: int, mask: Iterable[int]) -> int:
@@ -183,13 +201,11 @@ class Relay:
 
     def _forward(self, signum: int, frame: FrameType | None) -> None:
         if signum in _STOPPING:
-            self.stopped_by = signum
+            self.stopping.note(signum)
         if self.status is not None:
             return
-        if self.place != "here":
-            _quietly(os.killpg, self.child, signum)
-        elif signum not in _KEYBOARD or not _in_foreground():
-            _quietly(os.kill, self.child, signum)
+        if self.place != "here" or signum not in _KEYBOARD or not _in_foreground():
+            self.target.send(signum)
 
     def _resize(self, signum: int, frame: FrameType | None) -> None:
         if any(os.isatty(stream.sink) for stream in self.streams):
@@ -204,7 +220,7 @@ class Relay:
         keyboard, stdin = self.keyboard, 0
         while True:
             self._reap()
-            if self.status is not None and not self.streams:
+            if self.status is not None and not (self.streams or self.stopping.lingers()):
                 return
             sources = {stream.source: stream for stream in self.streams}
             watched = [wakeup, *sources]
@@ -212,8 +228,10 @@ class Relay:
             if keyboard and self.status is None:
                 watched += [stdin] if keyboard.reads else []
                 writable += [keyboard.master] if keyboard.typed and keyboard.master in sources else []
-            ready, takes, _ = select.select(watched, writable, [], None if self.status is None else SILENCE)
-            if self.status is not None and not ready:
+            wait = self.stopping.alarms.wait() if self.status is None else SILENCE
+            ready, takes, _ = select.select(watched, writable, [], wait)
+            self.stopping.alarms.ring()
+            if self.status is not None and not (ready or self.stopping.lingers()):
                 return
             for descriptor in ready:
                 if descriptor in sources:
@@ -229,7 +247,7 @@ class Relay:
         if self.status is None:
             pid, status = os.waitpid(self.child, os.WNOHANG)
             if pid:
-                self.status = status
+                self.status, self.target.runs = status, False
 
     def _pass_on(self, stream: Stream) -> None:
         if not stream.pass_on(self.kept, self.warn, draining=self.status is not None):
@@ -250,12 +268,13 @@ class Relay:
     def _ended(self) -> Ended:
         assert self.status is not None
         killed_by = os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else 0
-        stopped_by = self.stopped_by
+        stopped_by, timed_out = self.stopping.by, self.stopping.timed_out
         if self.keyboard and self.keyboard.interrupted:
             stopped_by = signal.SIGINT
         if self.reader_left and killed_by == signal.SIGPIPE:
             stopped_by = signal.SIGPIPE
-        return Ended(128 + killed_by if killed_by else os.WEXITSTATUS(self.status), killed_by, stopped_by)
+        code = TIMED_OUT if timed_out else 128 + killed_by if killed_by else os.WEXITSTATUS(self.status)
+        return Ended(code, killed_by, stopped_by, timed_out=timed_out)
 
 
 def _has_terminal() -> bool:

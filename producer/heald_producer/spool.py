@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,12 +42,16 @@ class SpoolTrouble(Exception):
 
 
 class Drained(NamedTuple):
-    """What a drain did: reports sent, removed as too old, set aside as unreadable, and still waiting."""
+    """What a drain did: reports sent, removed as too old, set aside as unreadable, and still waiting.
+
+    `busy`: another process was at it, so nothing was done.
+    """
 
     sent: int = 0
     expired: int = 0
     bad: int = 0
     waiting: int = 0
+    busy: bool = False
 
 
 def spool_folder(flag: str | None, environ: Mapping[str, str]) -> Path:
@@ -111,7 +116,15 @@ class Spool:
             warn(f"the spool {self.folder} is full: its oldest {oldest} files made room")
 
 
-def drain(spool: Spool, send: Callable[[list[bytes]], object], *, now: float, max_age: float, warn: Warn) -> Drained:
+def drain(
+    spool: Spool,
+    send: Callable[[list[bytes]], object],
+    *,
+    now: float,
+    max_age: float,
+    warn: Warn,
+    may_send: Callable[[], bool] = lambda: True,
+) -> Drained:
     """Send what waits, oldest first; a file goes only after `send` returned for it.
 
     One drain works at a time; where another is at work, nothing is done. A process that dies between the
@@ -122,36 +135,32 @@ def drain(spool: Spool, send: Callable[[list[bytes]], object], *, now: float, ma
         now: seconds since the epoch.
         max_age: seconds; older reports are removed.
         warn: is told of what is removed or set aside.
+        may_send: is asked before each batch of `BATCH` reports; what it does not let go waits on.
 
     Raises:
         SpoolTrouble: the folder cannot be used.
         Exception: what `send` raises; the files that it had in hand stay.
     """
-    if not spool.waiting():
-        return Drained()
     try:
+        if not spool.waiting():
+            return Drained()
         with _alone(spool.folder) as alone:
             if not alone:
-                warn(f"another process is sending {spool.folder}; nothing was done")
-                return Drained(waiting=len(spool.waiting()))
-            return _drain(spool, send, now - max_age, warn)
+                return Drained(waiting=len(spool.waiting()), busy=True)
+            return _drain(spool, send, now - max_age, warn, may_send)
     except OSError as error:
         raise SpoolTrouble(f"{error.filename or spool.folder} cannot be used: {error.strerror or error}") from None
 
 
-def _drain(spool: Spool, send: Callable[[list[bytes]], object], oldest: float, warn: Warn) -> Drained:
+def _drain(
+    spool: Spool, send: Callable[[list[bytes]], object], oldest: float, warn: Warn, may_send: Callable[[], bool]
+) -> Drained:
     fates = Counter[str]()
-    batch: list[tuple[Path, bytes]] = []
-    for path in spool.waiting():
-        raw, fate = _look_at(path, oldest, warn)
-        fates[fate] += 1
-        if raw is None:
-            continue
-        batch.append((path, raw))
-        if len(batch) == BATCH:
-            _send(batch, send)
-            batch = []
-    _send(batch, send)
+    waiting = iter(spool.waiting())
+    while (paths := list(islice(waiting, BATCH))) and may_send():
+        looked_at = [(path, *_look_at(path, oldest, warn)) for path in paths]
+        fates.update(fate for _, _, fate in looked_at)
+        _send([(path, raw) for path, raw, _ in looked_at if raw is not None], send)
     return Drained(fates["sent"], fates["expired"], fates["bad"], len(spool.waiting()))
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ import redis
 
 from heald_producer import push as push_module
 from heald_producer.connection import ServerTrouble, connect
+from heald_producer.leftovers import MOST_SECONDS, drain_some
 from heald_producer.push import Pushed, PushFailed, push, push_encoded, push_many
 from heald_producer.signals import INBOX, FailureReport, FailureSignal, InvalidReport
+from heald_producer.spool import BATCH, Drained, Spool
 from heald_producer.wire import decode_report, encode_report, make_report
 from support.command import AWAY, clean_environment, heald
 from support.server import Server
@@ -217,6 +220,20 @@ def test_a_failing_command_is_reported_with_the_lines_that_tell_why(
     assert heald("run", "-q", "--", "false", REDIS_URL=server.url).stderr == b""
 
 
+def test_an_inbox_that_refuses_a_report_is_told_and_the_report_kept(
+    server: Server, conn: redis.Redis, producer: str, tmp_path: Path
+) -> None:
+    conn.execute_command("ACL", "SETUSER", "runner", "-rpush")
+    denied = heald("run", "--spool", tmp_path / "denied", "--redis-url", producer, "--", "false")
+    conn.set(INBOX, "no list")
+    other = heald("run", "--spool", tmp_path / "other", "--redis-url", server.url, "--", "false")
+    for done, folder, reason in ((denied, "denied", b"RPUSH on heald:signals"), (other, "other", b"something else")):
+        assert done.returncode == 1
+        assert b"warning: the failure could not be pushed: " in done.stderr
+        assert reason in done.stderr, done.stderr
+        assert len(os.listdir(tmp_path / folder)) == 1
+
+
 def test_a_green_command_tells_the_server_nothing(server: Server, conn: redis.Redis) -> None:
     assert heald("run", "--", "true", REDIS_URL=server.url).returncode == 0
     assert conn.exists(INBOX) == 0
@@ -368,6 +385,84 @@ def test_what_was_kept_while_the_server_was_away_is_sent_later(
     assert json.loads(sent.stdout)["sent"] == 6
     assert [each.run_id for each in inbox(conn)] == ["r1", "r2", "r3", "n0", "n1", "n2"]
     assert json.loads(heald("push", "--spool", tmp_path / "spool", "--json", REDIS_URL=server.url).stdout)["sent"] == 0
+
+
+def test_a_failing_command_that_finds_the_server_sends_what_waits(
+    server: Server, conn: redis.Redis, tmp_path: Path
+) -> None:
+    spool = {"HEALD_SPOOL": str(tmp_path / "spool")}
+    for name in ("r1", "r2"):
+        heald("run", "--run-id", name, "--", "false", REDIS_URL=AWAY, **spool)
+    green = heald("run", "--", "true", REDIS_URL=server.url, **spool)
+    assert (green.stderr, inbox(conn)) == (b"", [])
+    red = heald("run", "--run-id", "r3", "--", "false", REDIS_URL=server.url, **spool)
+    assert f"heald: sent 2 more that waited in {tmp_path / 'spool'}\n".encode() in red.stderr
+    assert [each.run_id for each in inbox(conn)] == ["r3", "r1", "r2"]
+    assert os.listdir(tmp_path / "spool") == [".lock"]
+
+
+def test_any_push_that_finds_the_server_sends_what_waits(server: Server, conn: redis.Redis, tmp_path: Path) -> None:
+    spool = {"HEALD_SPOOL": str(tmp_path / "spool")}
+    line = encode_report(report("n1"))
+    for number, arguments in enumerate((["--run-id", "p1", "--stage", "s", "--message", "m"], ["-"])):
+        heald("run", "--run-id", f"r{number}", "--", "false", REDIS_URL=AWAY, **spool)
+        done = heald("push", "--json", *arguments, stdin=line, REDIS_URL=server.url, **spool)
+        assert b"heald: sent 1 report that waited in " in done.stderr
+        assert json.loads(done.stdout)["sent"] == 1  # what was asked for
+    assert [each.run_id for each in inbox(conn)] == ["p1", "r0", "n1", "r1"]
+
+
+def test_a_spool_that_cannot_be_sent_leaves_a_report_delivered(
+    server: Server, conn: redis.Redis, tmp_path: Path
+) -> None:
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / ".lock").mkdir()
+    (tmp_path / "spool" / "00000000000000001-x.json").write_text("{}")
+    done = heald("run", "--strict", "--spool", tmp_path / "spool", "--", "false", REDIS_URL=server.url)
+    assert (done.returncode, len(inbox(conn))) == (1, 1)
+    assert b"warning: reports that wait in " in done.stderr
+
+
+def test_what_waits_is_sent_for_a_few_seconds_and_into_an_inbox_that_is_not_full(
+    conn: redis.Redis, tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path / "spool")
+
+    def waits(number: int) -> None:
+        for place in range(number):
+            spool.keep(encode_report(report(f"r{place}")), now=1e9 + place, token="t", warn=pytest.fail)
+
+    def some(*, inbox: int, clock: Iterator[float], refuse_above: int = 1000) -> Drained:
+        return drain_some(
+            spool, conn, inbox, clock=lambda: next(clock), now=1e9, warn=pytest.fail, refuse_above=refuse_above
+        )
+
+    waits(3 * BATCH)
+    late = some(inbox=1, clock=iter([0.0, 1.0, MOST_SECONDS]))
+    assert (late.sent, late.waiting) == (BATCH, 2 * BATCH)
+    assert some(inbox=1001, clock=repeat(0.0)).sent == 0
+    assert some(inbox=1, clock=repeat(0.0), refuse_above=BATCH + 1).sent == BATCH  # the server's answer counts
+    assert some(inbox=1, clock=repeat(0.0)) == Drained(sent=BATCH)
+
+
+def test_a_command_that_the_ci_ends_is_reported_at_once_and_once(
+    server: Server, conn: redis.Redis, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        [*HEALD, "run", "--spool", tmp_path / "spool", "--", "sh", "-c", "echo up; sleep 600"],
+        env=clean_environment(REDIS_URL=server.url, HEALD_SPOOL=str(tmp_path / "spool")),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"up\n"
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, b"reported as run" in err) == (143, True)
+    [arrived] = inbox(conn)
+    assert "stopped by signal SIGTERM" in arrived.signal.message
+    assert os.listdir(tmp_path / "spool") == []
 
 
 def test_garbage_in_the_spool_is_told_and_set_aside(server: Server, conn: redis.Redis, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from support.verbs import HEALD
 
 AWAY = "redis://127.0.0.1:1/0"
 """A server that nobody runs."""
+NOWHERE = "/dev/null/nowhere"
+"""A spool that cannot be: no test sends what waits in the spool of whoever runs it."""
 
 
 def clean_environment(**more: str) -> dict[str, str]:
     """An environment of the barest; `more` is added."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(sys.path)} | more
+    return kept | {"PYTHONPATH": os.pathsep.join(sys.path), "HEALD_SPOOL": NOWHERE} | more
 
 
 def heald(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heald_producer.capture import HELP, UsageError, _is_run_id, parse
-from heald_producer.failure import default_stage, why
+from heald_producer import wire
+from heald_producer.alarms import Alarms
+from heald_producer.capture import HELP, UsageError, _is_run_id, parse, seconds
+from heald_producer.failure import default_stage, report_failure, why
 from heald_producer.kept import HEAD_BYTES, TAIL_BYTES, Kept
 from heald_producer.mask import Masker
 from heald_producer.relay import Ended
 from heald_producer.signals import FailureReport, InvalidReport, check_run_id
 from heald_producer.wire import decode_report
+from heald_worker.config_values import duration
 from support.command import AWAY, clean_environment, heald
+from support.processes import lives
 from support.verbs import HEALD
+from support.wait import until
 
 HEAVY = {"redis", "rq", "rich", "click", "msgspec", "subprocess", "json", "typing", "pathlib", "logging", "threading",
          "hashlib", "socket", "datetime", "tempfile", "dataclasses", "inspect", "heald_producer.signals"}  # fmt: skip
@@ -78,6 +84,14 @@ def test_the_command_line_is_read_up_to_the_command() -> None:
         (["--stage", "s" * 257, "x"], "--stage is longer than 256 bytes"),
         (["--stage", "é" * 129, "x"], "--stage is longer"),
         (["--policy", "p" * 129, "x"], "--policy is longer"),
+        (["--timeout", "soon", "x"], "--timeout 'soon' is no time: use 90s, 15m, 2h"),
+        (["--timeout", "0", "x"], "is no time"),
+        (["--timeout", "-1", "x"], "is no time"),
+        (["--timeout", "m", "x"], "is no time"),
+        (["--timeout", "1e3", "x"], "is no time"),
+        (["--timeout", "1.2.3", "x"], "is no time"),
+        (["--timeout", "inf", "x"], "is no time"),
+        (["--timeout", "3651d", "x"], "is no time"),
         (["--stage", "\udcff", "x"], "not valid UTF-8"),
     ],
 )
@@ -250,17 +264,21 @@ def test_a_full_disk_under_the_output_is_said_and_the_command_goes_on() -> None:
 class Running:
     """`heald run` of a Python program that answers to signals; no terminal is near."""
 
-    def __init__(self, code: str, spool: Path) -> None:
-        program = [sys.executable, "-u", "-c", code]
+    def __init__(self, code: str, spool: Path, *arguments: str, url: str = AWAY) -> None:
+        program = [sys.executable, "-u", "-c", code, *arguments]
         self.process = subprocess.Popen(
-            [*HEALD, "run", "--spool", spool, "--redis-url", AWAY, "--", *program],
+            [*HEALD, "run", "--spool", spool, "--redis-url", url, "--", *program],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=clean_environment(),
             start_new_session=True,
         )
+        assert self.line() == b"ready\n"
+
+    def line(self) -> bytes:
+        """The next line that it prints."""
         assert self.process.stdout is not None
-        assert self.process.stdout.readline() == b"ready\n"
+        return self.process.stdout.readline()
 
     def ends(self) -> tuple[int, bytes, bytes]:
         out, err = self.process.communicate(timeout=60)
@@ -292,20 +310,160 @@ def test_a_signal_reaches_the_command_once(number: int, whole_group: bool, spool
     (os.killpg if whole_group else os.kill)(running.process.pid, number)
     code, out, err = running.ends()
     assert (code, out) == (41, b"got %d\n" % number)
-    if number == signal.SIGUSR1:
-        assert the_report(spool).signal.exit_code == 41
+    if number in (signal.SIGUSR1, signal.SIGTERM):
+        assert the_report(spool).signal.exit_code in (41, 143)  # 143: it was slow to end, and told of before
     else:
         assert b"not reported" in err
         assert not spool.exists()
 
 
-def test_a_stopped_command_that_does_not_listen_dies_and_is_not_reported(spool: Path) -> None:
-    running = Running("import signal; print('ready'); signal.pause()", spool)
+PAUSE = "import signal; signal.signal(2, signal.SIG_DFL); print('ready'); signal.pause()"
+
+
+def test_a_command_that_the_ci_ends_is_reported_with_what_ended_it(spool: Path) -> None:
+    running = Running(PAUSE, spool)
     running.process.send_signal(signal.SIGTERM)
     code, _, err = running.ends()
     assert code == 128 + signal.SIGTERM
+    assert f"it is kept in {spool}".encode() in err
+    report = the_report(spool)
+    assert report.signal.exit_code == 143
+    assert (
+        "heald was stopped by signal SIGTERM: the CI's time limit, or a job that was cancelled" in report.signal.message
+    )
+
+
+def test_an_interrupted_command_is_not_reported(spool: Path) -> None:
+    running = Running(PAUSE, spool)
+    running.process.send_signal(signal.SIGINT)
+    code, _, err = running.ends()
+    assert code == 128 + signal.SIGINT
     assert b"not reported" in err
     assert not spool.exists()
+
+
+STUBBORN = """
+import os, pathlib, signal, sys, time
+got = []
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, frame: (got.append(number), print("got", number)))
+print("ready")
+while not pathlib.Path(sys.argv[1]).exists():
+    time.sleep(0.01)
+print("bye")
+sys.exit(int(sys.argv[2]))
+"""
+"""Ends with this code once this file is there, whatever signals come."""
+
+
+def test_what_a_ci_interrupts_first_and_then_ends_was_interrupted(spool: Path, tmp_path: Path) -> None:
+    """As GitHub stops a job whose commit is superseded: SIGINT, and SIGTERM after 7.5 seconds."""
+    running = Running(STUBBORN, spool, str(tmp_path / "end"), "3")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        running.process.send_signal(number)
+        assert running.line() == b"got %d\n" % number
+    (tmp_path / "end").touch()
+    code, _, err = running.ends()
+    assert (code, b"not reported, as the command was stopped by signal 2" in err) == (3, True)
+    assert not spool.exists()
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_command_that_outlives_the_cis_signal_is_reported_before_it_ends(
+    code: int, spool: Path, tmp_path: Path
+) -> None:
+    running = Running(STUBBORN, spool, str(tmp_path / "end"), str(code))
+    running.process.send_signal(signal.SIGTERM)
+    until(lambda: spool.exists() and list(spool.glob("*.json")), "the report is kept while the command runs")
+    assert running.process.poll() is None
+    report = the_report(spool)
+    assert "the command had not ended yet" in report.signal.message
+    (tmp_path / "end").touch()
+    ended, out, err = running.ends()
+    assert (ended, out) == (code, b"got 15\nbye\n")
+    assert err.count(b"it is kept in") == 1
+    assert the_report(spool) == report
+
+
+def test_a_report_in_haste_is_on_the_disk_before_the_server_is_asked(spool: Path, tmp_path: Path) -> None:
+    """The CI kills heald while a server that never answers is asked."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        running = Running(PAUSE, spool, url=url)
+        running.process.send_signal(signal.SIGTERM)
+        accepted, _ = silent.accept()
+        with accepted:
+            running.process.kill()
+            assert running.ends()[0] == -signal.SIGKILL
+    assert the_report(spool).signal.exit_code == 143
+
+
+# The time limit
+
+
+def test_a_command_out_of_time_is_ended_and_reported(spool: Path) -> None:
+    done = run("--timeout", "0.2", *shell("echo started; sleep 600"), spool=spool)
+    assert (done.returncode, done.stdout) == (124, b"started\n")
+    assert b"heald: the command timed out after 0.2 (--timeout) and was ended\n" in done.stderr
+    report = the_report(spool)
+    assert report.signal.exit_code == 124
+    assert report.signal.message == "started\nthe command timed out after 0.2 (--timeout) and was ended"
+
+
+def test_a_command_that_ends_itself_when_its_time_is_over_has_failed_all_the_same(spool: Path) -> None:
+    code = "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(0))\nprint('up', flush=True)\nsignal.pause()"
+    assert run("--timeout", "1s", *python(code), spool=spool).returncode == 124
+    assert the_report(spool).signal.exit_code == 124
+
+
+def test_a_command_within_its_time_is_left_alone(spool: Path) -> None:
+    assert run("--timeout", "1h", *shell("exit 0"), spool=spool).returncode == 0
+    assert run("--timeout", "1h", *shell("exit 3"), spool=spool).returncode == 3
+    assert the_report(spool).signal.exit_code == 3
+
+
+def test_the_whole_process_group_ends_and_what_does_not_listen_is_killed(spool: Path, tmp_path: Path) -> None:
+    """The command is gone with SIGTERM; a process that it started ignores that, and its outputs are elsewhere."""
+    os.mkfifo(tmp_path / "alive")
+    deaf = f"import signal, time; signal.signal(15, signal.SIG_IGN); open({str(tmp_path / 'alive')!r}, 'w').write('x')"
+    script = f'"{sys.executable}" -c "{deaf}; time.sleep(600)" >/dev/null 2>&1 & echo $!; cat {tmp_path}/alive; wait'
+    code = (
+        "import sys, heald_producer.stopping as stopping\n"
+        "stopping.GRACE = 0.3\n"
+        "from heald_producer.capture import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    options = ["--spool", str(spool), "--redis-url", AWAY, "--timeout", "2"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *options, *shell(script)], capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 124
+    pid = int(done.stdout.split()[0])
+    until(lambda: not lives(pid), "the deaf process is gone")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("7d", 604_800), (".5", 0.5)]
+)
+def test_a_timeout_is_a_duration_as_in_the_configuration(text: str, found: float) -> None:
+    in_a_file = text if text[-1].isalpha() else float(text)
+    assert seconds(text) == duration().check(in_a_file, "timeout") == found
+
+
+def test_alarms_ring_once_in_their_time() -> None:
+    now, rung = [0.0], list[str]()
+    alarms = Alarms(lambda: now[0])
+    assert alarms.wait() is None
+    alarms.set(5, lambda: rung.append("five"))
+    alarms.set(2, lambda: alarms.set(1, lambda: rung.append("three")))
+    assert alarms.wait() == 2
+    for now[0], told, wait in ((1.0, [], 1), (2.0, [], 1), (4.0, ["three"], 1), (5.0, ["three", "five"], None)):
+        alarms.ring()
+        assert (rung, alarms.wait()) == (told, wait)
+    alarms.set(1e9, list)
+    assert alarms.wait() == 3600
 
 
 def test_a_signal_reaches_the_command_while_nobody_reads_its_output(spool: Path) -> None:
@@ -346,6 +504,47 @@ def test_a_run_id_can_be_given_and_else_follows_from_the_ci(spool: Path, tmp_pat
     ci = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "4711", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "test"}
     run(*shell("exit 1"), spool=tmp_path / "ci", **ci)
     assert the_report(tmp_path / "ci").run_id.startswith("github-4711-1-test-")
+
+
+@pytest.mark.parametrize(
+    ("environment", "stage"),
+    [
+        ({"GITLAB_CI": "1", "CI_JOB_STAGE": "verify", "CI_JOB_NAME": "lint"}, "verify"),
+        ({"GITHUB_ACTIONS": "1", "GITHUB_JOB": "lint"}, "lint"),
+        ({"GITHUB_ACTIONS": "1"}, "sh"),
+        ({"GITLAB_CI": "1", "CI_JOB_NAME": os.fsdecode(b"lint \xff")}, "lint \ufffd"),
+    ],
+)
+def test_the_stage_is_the_cis_own_else_the_commands(environment: dict[str, str], stage: str, spool: Path) -> None:
+    run(*shell("exit 1"), spool=spool, **environment)
+    assert the_report(spool).signal.stage == stage
+
+
+def test_two_failing_commands_of_one_job_and_stage_are_two_runs(spool: Path, tmp_path: Path) -> None:
+    ci = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "4711", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "test"}
+    for number, script in enumerate(("exit 1", "exit 2", "exit 1")):
+        run(*shell(script), spool=tmp_path / str(number), **ci)
+    first, second, again = (the_report(tmp_path / str(number)).run_id for number in range(3))
+    assert first == again
+    assert first != second
+
+
+def test_a_secret_in_a_command_is_not_in_its_digest(tmp_path: Path) -> None:
+    ci = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "4711"}
+    for password in ("correct-horse", "battery-staple"):
+        run("--", "sh", "-c", "exit 1", "sh", "--password", password, spool=tmp_path / password, **ci)
+    assert len({the_report(folder).run_id for folder in tmp_path.iterdir()}) == 1
+
+
+def test_a_report_that_is_too_large_is_said_to_be(monkeypatch: pytest.MonkeyPatch, spool: Path) -> None:
+    monkeypatch.setattr(wire, "MAX_REPORT_BYTES", 100)
+    monkeypatch.setattr(wire, "MAX_MESSAGE_BYTES", 100)
+    options, warnings = parse(["--redis-url", AWAY, "--spool", str(spool), "--", "x"]), list[str]()
+    assert not report_failure(options, Ended(1), kept_of(b"boom\n"), warnings.append, warnings.append)
+    [warning] = warnings
+    assert "not reported, as no server would take its report: report: " in warning
+    assert "bytes; at most 100 are allowed" in warning
+    assert not spool.exists()
 
 
 def test_no_secret_leaves_the_runner(spool: Path) -> None:

@@ -155,6 +155,17 @@ def test_a_run_id_is_the_same_within_a_job_and_another_for_every_other(provider:
     assert len({run_id, *others}) == len(others) + 1
 
 
+def test_two_commands_of_one_job_and_stage_are_two_runs_and_one_command_is_one() -> None:
+    ids = [default_run_id(GITHUB, "unit", "r", command) for command in ("pytest a", "pytest b", "pytest a", None, "")]
+    assert ids[0] == ids[2]
+    assert len(set(ids)) == 4
+
+
+def test_an_id_without_a_command_is_the_one_that_older_producers_made() -> None:
+    """`heald push` of the same release and of the one before name one run, so that no report is taken twice."""
+    assert default_run_id(GITHUB, "unit", "r") == "github-4711-2-build-bc8d16-unit-a699e088"
+
+
 def test_outside_of_any_ci_a_run_id_is_random(tmp_path: Path) -> None:
     assert detect({}, tmp_path).provider == "local"
     assert default_run_id({}, "unit", "r1") != default_run_id({}, "unit", "r2")

@@ -239,33 +239,117 @@ def test_the_action_passes_inputs_by_variables_and_never_in_a_scripts_text() -> 
         assert "${{" not in step["run"], "an input with a quote in it would become code"
 
 
+INPUTS = {"run": "true", "stage": "unit", "strict": "false", "flaky": "false"}
+ECHO = "import json, sys\nprint(json.dumps(sys.argv[1:]))"
+
+
+def act(place: int, folder: Path, given: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """Run the script of one of the action's steps as GitHub does; `folder` is the runner's own."""
+    step = ACTION["runs"]["steps"][place]
+    environ = {name: _filled(value, given) for name, value in step["env"].items()}
+    argv = ["/usr/bin/env", "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    surroundings = {"RUNNER_TEMP": str(folder), "HEALD_SPOOL": str(folder / "spool"), "PATH": "/usr/bin:/bin"}
+    return subprocess.run(argv, env=environ | surroundings, capture_output=True, check=False, cwd=folder, timeout=60)
+
+
+def program(path: Path, code: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!{sys.executable}\n{code}\n")
+    path.chmod(0o755)
+
+
 @pytest.mark.parametrize("flags", ["true", "false"])
 def test_the_action_runs_the_command_through_heald(flags: str, tmp_path: Path) -> None:
-    program = tmp_path / "heald" / "bin" / "heald"
-    program.parent.mkdir(parents=True)
-    program.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
-    program.chmod(0o755)
-    step = ACTION["runs"]["steps"][1]
+    program(tmp_path / "heald" / "bin" / "heald", ECHO)
     given = {
         "run": "echo \"it's\" && $(false); '",
         "stage": "unit tests",
         "policy": "",
         "report": "build/**/*.xml\n\nout dir/tap.txt\n",
+        "timeout": "50m",
         "flaky": flags,
         "strict": flags,
     }
-    environ = {name: _filled(value, given) for name, value in step["env"].items()}
-    argv = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
-    done = subprocess.run(
-        argv, env={**environ, "RUNNER_TEMP": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, check=True
-    )
-    words = yaml.safe_load(done.stdout)
+    words = yaml.safe_load(act(1, tmp_path, given).stdout)
     assert words[0] == "run"
     options = capture.parse(words[1:])
     assert list(options.reports) == ["build/**/*.xml", "out dir/tap.txt"]
-    assert (options.stage, options.policy) == ("unit tests", None)
+    assert (options.stage, options.policy, options.timeout) == ("unit tests", None, "50m")
     assert (options.flaky, options.strict) == (flags == "true", flags == "true")
     assert options.command == ["bash", "-eo", "pipefail", "-c", given["run"]]
+
+
+def test_an_input_that_is_left_empty_is_no_option(tmp_path: Path) -> None:
+    program(tmp_path / "heald" / "bin" / "heald", ECHO)
+    words = yaml.safe_load(act(1, tmp_path, {"run": "true", "stage": ""}).stdout)
+    assert words == ["run", "--", "bash", "-eo", "pipefail", "-c", "true"]
+
+
+@pytest.mark.parametrize("python", ["no-such-python", "false", "/dev/null"])
+def test_without_an_interpreter_the_action_warns_and_fails_nothing(python: str, tmp_path: Path) -> None:
+    done = act(0, tmp_path, {"python": python})
+    assert done.returncode == 0
+    assert b"::warning title=heald::heald could not be installed with " in done.stdout
+    assert not (tmp_path / "heald").exists()
+
+
+def test_without_a_registry_the_action_warns_and_leaves_nothing_half_installed(tmp_path: Path) -> None:
+    """An interpreter that makes environments whose pip finds nothing."""
+    make = (
+        "import os, sys\n"
+        "if sys.argv[2] != 'venv': sys.exit('ERROR: No matching distribution found for hatchling')\n"
+        "os.makedirs(sys.argv[3] + '/bin')\n"
+        "os.symlink(os.path.abspath(__file__), sys.argv[3] + '/bin/python')"
+    )
+    program(tmp_path / "python", make)
+    done = act(0, tmp_path, {"python": str(tmp_path / "python")})
+    assert (done.returncode, b"No matching distribution" in done.stderr) == (0, True)
+    assert b"::warning title=heald::" in done.stdout
+    assert not (tmp_path / "heald").exists()
+
+
+def test_what_is_installed_is_not_installed_again(tmp_path: Path) -> None:
+    program(tmp_path / "heald" / "bin" / "heald", ECHO)
+    done = act(0, tmp_path, {"python": "no-such-python"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+BROKEN = {
+    "not installed": None,
+    "no interpreter": "#!/nowhere/python\n",
+    "does not start": f"#!{sys.executable}\nimport no_such_module\n",
+    "refuses its options": f"#!{sys.executable}\nimport sys; sys.exit('heald: 100% wrong\\n  more')\n",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_where_heald_does_not_start_the_action_runs_the_plain_command_and_warns(how: str, tmp_path: Path) -> None:
+    code = BROKEN[how]
+    if code is not None:
+        program(tmp_path / "heald" / "bin" / "heald", "")
+        (tmp_path / "heald" / "bin" / "heald").write_text(code)
+    green = act(1, tmp_path, INPUTS | {"run": "echo out; exit 0"})
+    warning, *rest = green.stdout.splitlines()
+    assert (green.returncode, rest) == (0, [b"out"])
+    assert warning.startswith(b"::warning title=heald::the command runs without heald, and a failure is not reported: ")
+    if how == "refuses its options":
+        assert warning.endswith(b": heald: 100%25 wrong")
+    assert act(1, tmp_path, INPUTS | {"run": "exit 3"}).returncode == 3
+    assert act(1, tmp_path, INPUTS | {"run": "false; exit 0"}).returncode == 1
+    assert act(1, tmp_path, INPUTS | {"run": "exit 3", "strict": "true"}).returncode == 75
+    assert act(1, tmp_path, INPUTS | {"run": "exit 0", "strict": "true"}).returncode == 0
+
+
+def test_the_real_heald_starts_in_the_action_and_a_server_that_is_away_changes_no_exit_code(tmp_path: Path) -> None:
+    main = "import sys\nfrom heald_worker.cli import main\nsys.exit(main())"
+    program(tmp_path / "heald" / "bin" / "heald", f"import sys\nsys.path[:0] = {sys.path!r}\n{main}")
+    given = INPUTS | {"redis-url": "redis://127.0.0.1:1/0"}
+    green, red = (act(1, tmp_path, given | {"run": script}) for script in ("echo out", "echo out; exit 3"))
+    assert (green.returncode, green.stdout, green.stderr) == (0, b"out\n", b"")
+    assert (red.returncode, red.stdout) == (3, b"out\n")
+    assert b"warning: the failure could not be pushed" in red.stderr
+    wrong = act(1, tmp_path, given | {"run": "echo out", "timeout": "soon"})
+    assert (wrong.returncode, b"--timeout 'soon' is no time" in wrong.stdout) == (0, True)
 
 
 def _filled(value: str, given: dict[str, str]) -> str:

@@ -57,9 +57,7 @@ def test_a_name_is_known_without_the_parameters_of_its_matrix(name: str, without
 def test_names_that_differ_otherwise_stay_different(one: str, other: str) -> None:
     assert without_matrix(one) != without_matrix(other)
     assert key(stage=one) != key(stage=other)
-    assert key(context=replace(HERE, job=one)) == key(
-        context=replace(HERE, job=other)
-    )  # one cause, many jobs
+    assert key(context=replace(HERE, job=one)) == key(context=replace(HERE, job=other))  # one cause, many jobs
 
 
 @pytest.mark.parametrize(

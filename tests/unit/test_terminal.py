@@ -157,6 +157,22 @@ def test_ctrl_c_ends_the_command_and_nothing_is_reported(on_terminal: OnTerminal
     assert not spooled(tmp_path)
 
 
+def test_a_command_on_a_terminal_that_is_out_of_time_is_ended_and_reported(
+    on_terminal: OnTerminal, tmp_path: Path
+) -> None:
+    terminal = on_terminal("heald --timeout 0.3 -- sh -c 'echo up; sleep 600'; echo code $?")
+    terminal.shows(b"code 124")
+    assert spooled(tmp_path)
+
+
+def test_sigterm_is_a_cis_also_where_the_ci_gives_its_jobs_a_terminal(on_terminal: OnTerminal, tmp_path: Path) -> None:
+    terminal = on_terminal(f"heald -- sh -c 'echo $PPID > {tmp_path}/heald; echo up; sleep 600'; echo code $?")
+    terminal.shows(b"up")
+    os.kill(pid_in(tmp_path / "heald"), signal.SIGTERM)
+    terminal.shows(b"code 143")
+    assert spooled(tmp_path)
+
+
 def test_a_command_that_reads_every_key_itself_gets_ctrl_c_as_a_key(on_terminal: OnTerminal, tmp_path: Path) -> None:
     code = ("import os, sys, tty\ntty.setraw(0)\nos.write(1, b'ready')\n"
             "key = os.read(0, 1)\nos.write(1, b'key %d' % key[0])\nsys.exit(5)")  # fmt: skip

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from heald_producer.connection import Server, ServerTrouble
 from heald_producer.context import default_run_id, detect
+from heald_producer.leftovers import drain_some
 from heald_producer.mask import Masker
 from heald_producer.push import Pushed, PushFailed, chunks, open_connection, push_encoded
 from heald_producer.reports import ReportSummary, message_of
@@ -143,6 +144,8 @@ class Delivery:
         done = drain(Spool(folder), self._push, now=time.time(), max_age=max_age, warn=self._warn)
         self.output.record({"folder": str(folder), **done._asdict()})
         self.output.print(f"sent {_reports(done.sent)} of {clean(str(folder))}")
+        if done.busy:
+            self._warn(f"another process is sending {clean(str(folder))}; nothing was done")
         if not folder.is_dir():
             self.output.note(
                 f"heald: there is no folder {clean(str(folder))}; a spool is made when the first report is kept"
@@ -162,6 +165,8 @@ class Delivery:
         self.output.record({"run": self.run_id, **counts} if self.run_id else counts)
         if self.sent:
             self.output.print(f"reported as run {self.run_id}" if self.run_id else f"sent {_reports(self.sent)}")
+        if self.sent and not self._away:
+            self._send_waiting()
         self._warn_of_inbox()
         if self.kept:
             self._warn(f"{_reports(self.kept)} wait in {clean(str(self._folder))}; `heald push --spool` sends them")
@@ -180,6 +185,27 @@ class Delivery:
         self.sent += pushed.sent
         self.inbox = pushed.inbox
         return pushed
+
+    def _send_waiting(self) -> None:
+        """Send some of what earlier failures left in the spool, as the server is there now."""
+        assert self._connection is not None
+        spool, limit, age = Spool(self._folder), self.settings.limits.inbox_refusal, self.settings.retention.spool
+        try:
+            done = drain_some(
+                spool,
+                self._connection,
+                self.inbox,
+                clock=time.monotonic,
+                now=time.time(),
+                warn=self._warn,
+                max_age=age,
+                refuse_above=limit,
+            )
+        except (ServerTrouble, SpoolTrouble) as trouble:
+            self._warn(f"reports that wait in {clean(str(spool.folder))} could not be sent: {trouble}")
+            return
+        if done.sent:
+            self.output.note(f"heald: sent {_reports(done.sent)} that waited in {clean(str(spool.folder))}")
 
     def _keep(self, raws: list[bytes]) -> None:
         spool = Spool(self._folder)
@@ -213,8 +239,9 @@ def _from_flags(flags: dict[str, Any], told: ReportSummary | None) -> FailureRep
     message = _message(flags, told, masker)
     given = {field: flags[field] for field in _CONTEXT if flags[field] is not None}
     stage = masker.text(stage)
+    command = masker.text(flags["command"]) if flags["command"] else None
     return make_report(
-        flags["run_id"] or default_run_id(environ, stage, os.urandom(6).hex()),
+        flags["run_id"] or default_run_id(environ, stage, os.urandom(6).hex(), command),
         stage,
         message,
         now=time.time(),
