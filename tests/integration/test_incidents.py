@@ -293,6 +293,19 @@ def test_a_job_that_always_fails_and_whose_retry_restarts_the_ci_is_retried_with
     assert ended(it, "run-2").facts.generation == 1
 
 
+@pytest.mark.parametrize(("again", "pages"), [(SECOND, ["run-1"]), (SECOND | {"ci_run": "78"}, ["run-1", "run-2"])])
+def test_who_restarts_a_job_long_after_it_was_escalated_is_not_told_again(
+    house: Make, pager: Path, again: dict[str, str], pages: list[str]
+) -> None:
+    it = house(timing=replace(SWIFT, incident_window=0.001), **paging(pager))
+    for run_id, context in (("run-1", FIRST), ("run-2", again)):
+        accepted(it, failure(run_id, context=context))
+        it.settle()
+    second = ended(it, "run-2")
+    assert (second.facts.follows, second.facts.quiet) == ("run-1", pages == ["run-1"])
+    assert pager.read_text().split() == pages
+
+
 @pytest.mark.parametrize(
     "context", [FIRST, FIRST | {"ci_attempt": "0"}, SECOND | {"ci_run": "78"}, SECOND | {"job": "lint"}, CODE]
 )

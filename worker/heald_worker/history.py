@@ -184,12 +184,12 @@ def _past(
     parent = (next(answers), next(answers)) if own.parent else None
     job = _job(next(answers)) if own.job else JobRecord()
     incident = _incident(next(answers)) if own.incident else Incident()
-    generation, follows = 0, incident.run or None
+    generation, follows, later = 0, incident.run or None, _is_later(report, job)
     if parent is not None:
         generation = 1 + _generation(own.parent, *parent)
-    elif _is_later(report, job):
+    elif later:
         generation, follows = 1 + job.generation, job.run or follows
-    unhealed = _unhealed(service, incident, now)
+    unhealed = _unhealed(incident, now, None if later else service.settings.timing.incident_window)
     advice = _advice(service, history, generation)
     if unhealed and (advice is None or advice.kind != "escalate"):
         advice = Advice(
@@ -206,10 +206,14 @@ def _is_later(report: FailureReport, job: JobRecord) -> bool:
     return int(attempt) > int(job.ci_attempt)
 
 
-def _unhealed(service: Service, incident: Incident, now: Instant) -> bool:
-    """Whether a run about the same cause has just ended without having healed it."""
+def _unhealed(incident: Incident, now: Instant, window: float | None) -> bool:
+    """Whether a run about the same cause has ended without having healed it, and that is news to nobody.
+
+    Args:
+        window: the seconds since then; None for a later attempt of the CI's same run, as who starts that knows of it.
+    """
     ended = incident.state in (Ending.EXHAUSTED, Ending.ESCALATED)
-    return ended and now.to_micros() // 1000 - incident.at < service.settings.timing.incident_window * 1000
+    return ended and (window is None or now.to_micros() // 1000 - incident.at < window * 1000)
 
 
 def _regression(stored: object, now: Instant, window: float) -> History:
