@@ -7,7 +7,7 @@ FUZZER := $(VENV)/.fuzzer-installed
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint format types chaos fuzz bench bench-long eval clean
+.PHONY: help install demo trial test check lint format types chaos fuzz bench bench-long eval clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ install: $(STAMP) ## make the virtual environment in .venv
 
 demo: $(STAMP) ## let four real commands fail and watch heald mend them
 	$(BIN)/python tests/demo/demo.py
+
+trial: $(STAMP) ## replay a day of failures against real processes and print what heald did about them (JSON=file)
+	$(BIN)/python tests/trial/run.py $(if $(JSON),--json $(JSON))
 
 test: $(STAMP) ## run the test suite
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
