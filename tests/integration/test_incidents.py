@@ -329,6 +329,32 @@ def test_a_person_s_cancel_goes_before_a_verdict_that_waits(house: Make) -> None
     assert (ended(it, "run-1").ending, list(it.logs())) == (Ending.CANCELLED, ["run-1"])
 
 
+def test_a_job_of_a_matrix_that_reports_after_the_repair_is_old_news(house: Make, pager: Path) -> None:
+    it = house(**paging(pager))
+    accepted(it, failure("run-1", BROKEN, MENDED, context=FIRST))
+    it.settle()
+    accepted(it, failure("run-2", BROKEN, stage="unit (3.12)", context=FIRST))
+    it.settle()
+    late = ended(it, "run-2")
+    assert (actions(late), late.facts.follows, late.facts.quiet) == (["escalate"], "run-1", True)
+    assert "run run-1 has recovered from it" in late.log.decisions[0].rationale
+    accepted(it, failure("run-3", BROKEN, context=SECOND))
+    it.settle()
+    assert (ended(it, "run-3").facts.quiet, pager.read_text()) == (False, "run-3\n")
+
+
+def test_a_later_attempt_of_a_job_that_had_joined_is_a_verdict_too(house: Make) -> None:
+    """Some CIs call each job of a matrix another name, so that each has a record of its own."""
+    it = house(timing=replace(SWIFT, transient_first=600.0, transient_most=600.0))
+    accepted(it, failure("run-1", AWAY, context=FIRST | {"job": "unit 1/2"}))
+    accepted(it, failure("run-2", AWAY, context=FIRST | {"job": "unit 2/2"}))
+    until(lambda: it.turn() is False and it.conn.hget(keys.run("run-1"), "a") == b"retry", "the retry waits")
+    accepted(it, failure("run-2-again", BROKEN, context=SECOND | {"job": "unit 2/2"}))
+    it.settle()
+    assert [(run, facts["report"]) for run, facts in told(it, "verdict")] == [("run-1", "run-2-again")]
+    assert list(it.logs()) == ["run-1"]
+
+
 # -- one repair of a branch -------------------------------------------------------------------------------------------
 
 

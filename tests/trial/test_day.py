@@ -61,7 +61,8 @@ def test_an_outage_that_ends_in_time_is_healed_and_a_longer_one_is_told_once_for
 ) -> None:
     row = result.row(OUTAGE)
     green, jobs = row.green
-    assert (green, jobs) == (1, len(REPOSITORIES))
+    assert jobs == len(REPOSITORIES)
+    assert green >= 1
     assert row.pages == jobs - green
     assert row.retries <= 2 * jobs
 

@@ -195,6 +195,9 @@ def _past(
         advice = Advice(
             "escalate", f"run {incident.run} was {incident.state} about the same cause, and somebody was told"
         )
+    if _is_stale(report, job, incident):  # the cause stays what its run has made of it
+        advice = Advice("escalate", f"run {incident.run} has recovered from it; this was reported of the same attempt")
+        return Past(history.check, advice, generation, None, own.job, job, follows=follows, quiet=True)
     return Past(history.check, advice, generation, None, own.job, job, own.incident, incident, follows, quiet=unhealed)
 
 
@@ -204,6 +207,16 @@ def _is_later(report: FailureReport, job: JobRecord) -> bool:
     if not context.ci_run or context.ci_run != job.ci_run or not attempt or not job.ci_attempt.isdigit():
         return False
     return int(attempt) > int(job.ci_attempt)
+
+
+def _is_stale(report: FailureReport, job: JobRecord, incident: Incident) -> bool:
+    """Whether a cause was healed before this report of it came, from the very attempt of the CI that showed it."""
+    context = report.context
+    same = context.ci_run is not None and (context.ci_run, attempt_number(context.ci_attempt)) == (
+        job.ci_run,
+        job.ci_attempt,
+    )
+    return same and incident.state == Ending.RECOVERED
 
 
 def _unhealed(incident: Incident, now: Instant, window: float | None) -> bool:

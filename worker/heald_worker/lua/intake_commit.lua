@@ -189,10 +189,15 @@ local function join(item)
   local incident = known(item[16], { 'run', 'state' })
   local open = incident[2] == 'open' and openness(incident[1])
   if not open or open.may == 'over' then return nil end
-  if item[11] ~= '' and is_later(item[14], known(item[11], { 'ci_attempt' })[1]) then
-    redis.call('HSET', item[11], 'ci_attempt', item[14])
-  end
   local run = incident[1]
+  if item[11] ~= '' and item[13] ~= '' then -- a later attempt of this job, too, belongs to the run that it joins now
+    local before = known(item[11], { 'ci_run', 'ci_attempt', 'generation' })
+    if before[1] ~= item[13] or not is_later(before[2], item[14]) then
+      local generation = before[3] ~= '' and before[3] or item[15]
+      redis.pcall('HSET', item[11], 'run', run, 'ci_run', item[13], 'ci_attempt', item[14], 'generation', generation)
+      redis.pcall('PEXPIRE', item[11], ARGV[12])
+    end
+  end
   return attach(run, item, 'joined', tell(run, 'joined', '0', item[19]))
 end
 
