@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -410,6 +411,19 @@ def test_a_command_out_of_time_is_ended_and_reported(spool: Path) -> None:
     report = the_report(spool)
     assert report.signal.exit_code == 124
     assert report.signal.message == "started\nthe command timed out after 0.2 (--timeout) and was ended"
+
+
+@pytest.mark.parametrize(
+    ("ended", "subclass"),
+    [
+        (Ended(124, problem="the command timed out after 50m (--timeout) and was ended", timed_out=True), "timeout"),
+        (Ended(1, stopped_by=signal.SIGTERM), "killed"),
+    ],
+)
+def test_what_a_time_limit_ended_is_diagnosed_as_that(ended: Ended, subclass: str) -> None:
+    message = why(ended, kept_of(b"running 41 tests\n"), Masker.of({}))
+    told = heald("explain", "--json", "--stage", "ci", "--message", message)
+    assert json.loads(told.stdout)["diagnosed"]["diagnosis"]["subclass"] == subclass
 
 
 def test_a_command_that_ends_itself_when_its_time_is_over_has_failed_all_the_same(spool: Path) -> None:
