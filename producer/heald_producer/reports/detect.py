@@ -14,7 +14,7 @@ from heald_producer.reports.json_parts import BrokenJson
 from heald_producer.reports.junit import JUnit
 from heald_producer.reports.results import Results
 from heald_producer.reports.snippet import Snippet, one_line
-from heald_producer.reports.xml_stream import Broken, Refused, read_xml
+from heald_producer.reports.xml_stream import Broken, Counting, Refused, read_xml
 
 HEAD_BYTES = 64 * 1024
 """What is looked at to tell a format."""
@@ -127,6 +127,5 @@ class _Root:
             self._results.count_file(self.reader.form)
         return self.reader.start(name, attributes)
 
-    def end(self, name: str) -> None:
-        if self.reader is not None:
-            self.reader.end(name)
+    def end(self, name: str) -> Counting | None:
+        return None if self.reader is None else self.reader.end(name)

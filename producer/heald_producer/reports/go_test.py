@@ -19,6 +19,7 @@ form = "go test -json"
 
 _MAX_OPEN = 10_000
 _PANIC = re.compile(r"^(?:panic:|fatal error:|signal: |exit status |unexpected fault address|WARNING: DATA RACE)")
+_PANIC_WORD = re.compile(r"panic:|fatal error:|signal: |exit status |unexpected fault address|DATA RACE")
 _VERDICTS = {"pass": Verdict.PASSED, "fail": Verdict.FAILED, "skip": Verdict.SKIPPED, "bench": Verdict.PASSED}
 
 
@@ -41,8 +42,8 @@ def event_of(line: str) -> Event | None:
     if not line.startswith("{"):
         return None
     try:
-        event = _decode(line.encode("utf-8", "replace"))
-    except (msgspec.DecodeError, RecursionError):
+        event = _decode(line)
+    except (ValueError, RecursionError):  # msgspec's errors, and that of lone surrogates, are ValueErrors
         return None
     return event if event.package or event.test or event.import_path or event.action == "fail" else None
 
@@ -69,7 +70,11 @@ class GoTest:
 
     def read(self, lines: Iterable[str]) -> None:
         """Take all lines."""
+        keeps = True
         for line in lines:
+            keeps = keeps and self._results.keeps(Verdict.FAILED)
+            if not keeps and _is_chatter(line):
+                continue
             event = event_of(line)
             if event is None:
                 if line.strip():
@@ -124,7 +129,8 @@ class GoTest:
         identity = (event.package, event.test)
         if verdict is Verdict.FAILED:
             package.failed = True
-            self._results.case(verdict, _failure(event.package, event.test, snippet), identity)
+            why = _failure(event.package, event.test, snippet) if self._results.keeps(verdict) else NO_FAILURE
+            self._results.case(verdict, why, identity)
         else:
             self._results.case(verdict, NO_FAILURE, identity)
 
@@ -167,6 +173,11 @@ class GoTest:
                 self._tell_package(Event("fail", name), package)
         if unfinished:
             self._results.warn(f"it ends while {unfinished:,} tests are running")
+
+
+def _is_chatter(line: str) -> bool:
+    """Whether this is a line that a test printed, and no panic's: of failures that are not kept, nobody reads it."""
+    return '"Action":"output"' in line and '"Test":"' in line and _PANIC_WORD.search(line) is None
 
 
 def _failure(package: str, test: str, snippet: Snippet | None) -> Failure:

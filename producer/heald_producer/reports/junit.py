@@ -9,16 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from heald_producer.reports.junit_tally import BAD_STATUS, FAILED, FLAKY, LEFT_OUT, Counts, Tally
 from heald_producer.reports.results import NO_FAILURE, Failure, Results, Verdict
 from heald_producer.reports.snippet import Snippet, bounded, dedented, one_line
 
-_FAILED = {"failure", "error"}
-_FLAKY = {"flakyFailure", "flakyError"}
+COUNT_FROM = 20_000
+"""Failed cases of one document after which the others are only counted."""
 _RERUN = {"rerunFailure", "rerunError"}
 _OUTPUT = {"system-out", "system-err"}
 _SUITES = {"testsuites", "testsuite"}
-_LEFT_OUT = {"disabled", "ignored", "notrun", "skipped", "suppressed"}
-_BAD_STATUS = {"broken", "error", "errored", "fail", "failed", "failure"}
 _OUTSIDE = re.compile(
     r"collection failure|test suite failed to run|\[(?:build|setup) failed\]|build error|initializationerror"
     r"|failed to (?:load|import|compile)",
@@ -45,6 +44,8 @@ class JUnit:
         self._suites: list[_Suite] = []
         self._case: _Case | None = None
         self._claim: _Claim | None = None
+        self._failed = 0
+        self._tally: Tally | None = None
 
     def start(self, name: str, attributes: Mapping[str, str]) -> Snippet | None:
         """An element begins."""
@@ -60,19 +61,25 @@ class JUnit:
             return self._case.start(name, attributes)
         return self._suites[-1].start(name, attributes) if self._suites else None
 
-    def end(self, name: str) -> None:
-        """An element ends."""
+    def end(self, name: str) -> Tally | None:
+        """An element ends. The tally takes all that follows, once so much has failed that it need only be counted."""
         if name == "testcase":
             self._end_case()
+            if self._failed >= COUNT_FROM:
+                self._tally = Tally(self, self._count)
+                return self._tally
         elif name in _SUITES and self._suites:
             self._end_suite()
-        elif name in _FAILED and self._case is None and self._suites:
+        elif name in FAILED and self._case is None and self._suites:
             suite = self._suites[-1]
             problem = suite.problems.pop() if suite.problems else _Problem(name, {})
             self._results.error(problem.failure(suite.name or "(a suite without a name)", ""))
+        return None
 
     def close(self) -> None:
         """The document has ended, maybe too early: what has failed until here counts."""
+        if self._tally is not None:
+            self._tally.close()
         if self._case is not None and self._case.problems:
             self._end_case()
         while self._suites:
@@ -82,6 +89,7 @@ class JUnit:
         case, self._case = self._case, None
         if case is None:
             return
+        self._failed += case.failed
         if self._claim:
             self._claim.count(case)
         suite = self._suites[-1] if self._suites else None
@@ -89,6 +97,11 @@ class JUnit:
             suite.waiting.append(case)
         else:
             case.tell(self._results)
+
+    def _count(self, counts: Counts) -> None:
+        self._results.count(counts.cases, counts.failed, counts.flaky, counts.skipped)
+        if self._claim:
+            self._claim.add(counts)
 
     def _end_suite(self, *, complete: bool = True) -> None:
         """Failures without a word may have it in the output of their suite, as Bazel's have."""
@@ -117,7 +130,7 @@ class _Suite:
         return "\n".join(suite.name for suite in suites)
 
     def start(self, name: str, attributes: Mapping[str, str]) -> Snippet | None:
-        if name in _FAILED:
+        if name in FAILED:
             self.problems[:] = [_Problem(name, attributes)]
             return self.problems[0].text
         return self.output if name in _OUTPUT else None
@@ -160,13 +173,13 @@ class _Case:
         self.problems: list[_Problem] = []
 
     def start(self, name: str, attributes: Mapping[str, str]) -> Snippet | None:
-        if name in _FAILED or name in _FLAKY or name in _RERUN:
+        if name in FAILED or name in FLAKY or name in _RERUN:
             problem = _Problem(name, attributes)
             if len(self.problems) < _MAX_PROBLEMS:
                 self.problems.append(problem)
             return problem.text
         if name in _OUTPUT:
-            inside = bool(self.problems) and self.problems[-1].element not in _FAILED
+            inside = bool(self.problems) and self.problems[-1].element not in FAILED
             return _UNWANTED if inside else self._output.setdefault(name, Snippet(0))
         self._skipped = self._skipped or name in ("skipped", "ignored")
         return _UNWANTED if name in ("skipped", "properties") else None
@@ -175,8 +188,8 @@ class _Case:
     def failed(self) -> bool:
         """Whether it failed, and never passed."""
         if not self.problems:
-            return not self._skipped and bool(self._states & _BAD_STATUS)
-        return any(problem.element in _FAILED for problem in self.problems)
+            return not self._skipped and bool(self._states & BAD_STATUS)
+        return any(problem.element in FAILED for problem in self.problems)
 
     @property
     def lacks_words(self) -> bool:
@@ -189,10 +202,10 @@ class _Case:
             first = self.problems[0].message if self.problems else ""
             if _OUTSIDE.search(first) or _OUTSIDE.search(self._title):
                 return Verdict.OUTSIDE
-            return Verdict.SKIPPED if self._states & _LEFT_OUT else Verdict.FAILED
-        if any(problem.element in _FLAKY for problem in self.problems):
+            return Verdict.SKIPPED if self._states & LEFT_OUT else Verdict.FAILED
+        if any(problem.element in FLAKY for problem in self.problems):
             return Verdict.FLAKY
-        return Verdict.SKIPPED if self._skipped or self._states & _LEFT_OUT else Verdict.PASSED
+        return Verdict.SKIPPED if self._skipped or self._states & LEFT_OUT else Verdict.PASSED
 
     def tell(self, results: Results, words: str = "") -> None:
         """Add the case to the results; `words` are what its suite printed."""
@@ -204,7 +217,7 @@ class _Case:
             results.case(verdict, self._failure(words), identity)
 
     def _failure(self, words: str) -> Failure:
-        bad = [each for each in self.problems if each.element in _FAILED] or self.problems or [_Problem("failure", {})]
+        bad = [each for each in self.problems if each.element in FAILED] or self.problems or [_Problem("failure", {})]
         if not any(each.text.text().strip() for each in bad):
             printed = (snippet.text() for name, snippet in sorted(self._output.items()))
             words = "\n".join(filter(None, (text.strip("\r\n") for text in printed))) or words
@@ -231,7 +244,12 @@ class _Claim:
     def count(self, case: _Case) -> None:
         self._cases += 1
         self._failures += case.failed
-        self._elements += sum(problem.element in _FAILED for problem in case.problems)
+        self._elements += sum(problem.element in FAILED for problem in case.problems)
+
+    def add(self, counts: Counts) -> None:
+        self._cases += counts.cases
+        self._failures += counts.failed
+        self._elements += counts.elements
 
     def disagreement(self) -> str:
         """What the counters say and the cases do not; empty when they agree."""

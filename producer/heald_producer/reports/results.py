@@ -115,6 +115,10 @@ class Results:
         self._file = name
         self._runs.clear()
 
+    def keeps(self, verdict: Verdict) -> bool:
+        """Whether one more failure of this kind would be kept; its text need not be collected otherwise."""
+        return len(self._kept[verdict]) < MAX_NAMED
+
     def count_file(self, form: str) -> None:
         """The file is a report of this format."""
         self._files += 1
@@ -147,19 +151,33 @@ class Results:
         if verdict is Verdict.OUTSIDE:
             self.error(failure)
             return
-        key = self._key(identity)
-        before = self._runs.get(key[1]) if identity is not None else None
+        if identity is None:
+            self._unnamed += 1
+            key, before = (-1, self._unnamed), None
+        else:
+            key = (self._files, hash(identity))
+            before = self._runs.get(key[1])
         if before and verdict is not Verdict.SKIPPED and not (before is verdict is Verdict.PASSED):
             self._again(key, before, verdict, failure)
             return
         self._tests += 1
-        self._failed += verdict is Verdict.FAILED
-        self._flaky += verdict is Verdict.FLAKY
-        self._skipped += verdict is Verdict.SKIPPED
-        if verdict is Verdict.FAILED or verdict is Verdict.FLAKY:
+        if verdict is Verdict.FAILED:
+            self._failed += 1
             self._keep(verdict, key, failure)
+        elif verdict is Verdict.FLAKY:
+            self._flaky += 1
+            self._keep(verdict, key, failure)
+        elif verdict is Verdict.SKIPPED:
+            self._skipped += 1
         if identity is not None and verdict is not Verdict.SKIPPED and len(self._runs) < MAX_IDENTITIES:
             self._runs[key[1]] = verdict
+
+    def count(self, tests: int, failed: int, flaky: int, skipped: int) -> None:
+        """Cases without names, as each of them were another test; `tests` is how many there are in all."""
+        self._tests += tests
+        self._failed += failed
+        self._flaky += flaky
+        self._skipped += skipped
 
     def summary(self) -> ReportSummary:
         """What was read so far."""
@@ -178,12 +196,6 @@ class Results:
             (*self._warnings, *lost),
             tuple(self._notes),
         )
-
-    def _key(self, identity: object) -> Key:
-        if identity is not None:
-            return self._files, hash(identity)
-        self._unnamed += 1
-        return -1, self._unnamed
 
     def _again(self, key: Key, before: Verdict, verdict: Verdict, failure: Failure) -> None:
         """Another run of a test: what failed once and passed once is flaky, whatever came first."""

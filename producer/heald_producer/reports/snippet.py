@@ -66,6 +66,8 @@ def bounded(text: str, limit: int = HEAD_CHARS) -> str:
 
 def one_line(text: str, limit: int = NAME_CHARS) -> str:
     """A name on one line, bounded."""
+    if len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip(" ")  # as nearly all names are
     return bounded(" ".join(readable(bounded(text, 4 * limit)).split()), limit)
 
 

@@ -58,7 +58,7 @@ class Tap:
     def _line(self, line: str) -> None:
         text = line.lstrip(" ")
         depth = min((len(line) - len(text)) // _SUBTEST, _MAX_DEPTH)
-        if point := _POINT.match(text):
+        if text.startswith(("ok", "not ok")) and (point := _POINT.match(text)):
             self._point(depth, point)
         elif text.startswith("---") and len(line) > len(text):
             self._yaml = len(line) - len(text)
@@ -74,6 +74,8 @@ class Tap:
     def _diagnostic(self, line: str) -> bool:
         """Take a line of a YAML block; answer whether it was one."""
         text = line.strip()
+        if self._open is None and text != "..." and line[: self._yaml].isspace():
+            return True
         is_outside = bool(text) and len(line) - len(line.lstrip(" ")) < (self._yaml or 0)
         if text == "..." or (is_outside and (_POINT.match(text) or _PLAN.match(text))):
             self._yaml = None
@@ -94,6 +96,11 @@ class Tap:
         """A point. When the level below it has points, they were its subtests, and it only sums them up."""
         self._close_point()
         rest = point["rest"].strip()
+        is_plain = point["not"] and depth == 0 and len(self._levels) == 1 and "#" not in rest
+        if is_plain and not self._results.keeps(Verdict.FAILED):
+            self._levels[0].points += 1
+            self._results.count(tests=1, failed=1, flaky=0, skipped=0)
+            return
         directive = _DIRECTIVE.search(rest)
         title = one_line((rest[: directive.start()] if directive else rest).strip().replace("\\#", "#"))
         inner = self._take_above(depth, title)

@@ -23,6 +23,7 @@ MAX_NAMES = 10_000
 _PIECE_CHARS = 256 * 1024
 
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
+_CONTROL_BYTES = bytes(code for code in range(32) if code not in b"\t\n\r")
 _REFERENCE = re.compile(
     r"&#(?:x0*([0-8bcef]|1[0-9a-f])|0*([0-8]|1[1-24-9]|2[0-9]|3[01])"
     r"|x0*(?:d[89a-f][0-9a-f]{2}|fff[ef])|0*(?:5529[6-9]|55[3-9]\d\d|56\d{3}|57[0-2]\d\d|573[0-3]\d|5734[0-3]|6553[45]));",
@@ -39,14 +40,27 @@ class Broken(Exception):
     """The document is no XML from here on: one clause what is wrong and where."""
 
 
+class Counting(Protocol):
+    """What is told of elements without their texts, at less cost; names come as they stand there."""
+
+    depth: int
+    """How many elements are open."""
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        """An element begins."""
+
+    def end(self, name: str) -> None:
+        """The element ends."""
+
+
 class Reader(Protocol):
     """What is told of the elements; names come without a namespace's prefix."""
 
     def start(self, name: str, attributes: Mapping[str, str]) -> Snippet | None:
         """An element begins. The snippet, if any, gets its text, and that of its elements that have none."""
 
-    def end(self, name: str) -> None:
-        """The element ends; its snippet is complete."""
+    def end(self, name: str) -> Counting | None:
+        """The element ends; its snippet is complete. Who is returned is told of all that follows."""
 
 
 def read_xml(texts: Iterable[str], reader: Reader) -> None:
@@ -104,7 +118,14 @@ class _Stream:
 
     def _end(self, name: str) -> None:
         self._snippets.pop()
-        self._reader.end(name.rpartition(":")[2])
+        if counting := self._reader.end(name.rpartition(":")[2]):
+            self._count_the_rest(counting)
+
+    def _count_the_rest(self, counting: Counting) -> None:
+        counting.depth = len(self._snippets)
+        self._parser.StartElementHandler = counting.start
+        self._parser.EndElementHandler = counting.end
+        self._parser.CharacterDataHandler = None
 
     def _text(self, text: str) -> None:
         snippet = self._snippets[-1]
@@ -147,12 +168,21 @@ def _legal(texts: Iterable[str]) -> Iterator[str]:
         text, rest = text[:cut], text[cut:]
         if "&#" in text:
             text = _REFERENCE.sub(_referred, text)
-        if _CONTROL.search(text):
+        if _has_controls(text):
             text = _CONTROL.sub(lambda found: _picture(ord(found[0])), text)
         if text:
             yield text
     if rest:
         yield rest
+
+
+def _has_controls(text: str) -> bool:
+    """Whether there is something to replace. Searching for the pattern would take longer than all the rest."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:  # surrogates
+        return True
+    return len(data.translate(None, _CONTROL_BYTES)) < len(data) or "\ufffe" in text or "\uffff" in text
 
 
 def _referred(found: re.Match[str]) -> str:
