@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from heald_producer.reports.search import Search
 
 MAX_FILES = 10_000
 MAX_BYTES = 4 * 1024 * 1024 * 1024
@@ -23,29 +26,33 @@ class Found(NamedTuple):
         unmatched: patterns that name nothing.
         stale: how many files are left out because they were there before.
         more: whether there are files beyond `MAX_FILES`, which are left out.
+        cut: whether the search was ended by its bounds, so that files may have been missed.
     """
 
     paths: tuple[Path, ...]
     unmatched: tuple[str, ...] = ()
     stale: int = 0
     more: bool = False
+    cut: bool = False
 
 
 class CannotRead(Exception):
     """A file is not read: one clause why."""
 
 
-def find(patterns: Sequence[str], since: int | None = None) -> Found:
+def find(patterns: Sequence[str], since: int | None = None, clock: Callable[[], float] = time.monotonic) -> Found:
     """Files by name or glob; `**` is any depth of folders, without following links to folders.
 
     Args:
         since: nanoseconds since the epoch; what was last modified before is left out.
+        clock: tells seconds, for the bound on the search's time.
     """
+    search = Search(clock)
     paths: dict[Path, None] = {}
     unmatched, stale, more = [], 0, False
     for pattern in patterns:
         matched = False
-        for path in _matches(pattern):
+        for path in _matches(pattern, search):
             matched = True
             if path in paths:
                 continue
@@ -56,23 +63,19 @@ def find(patterns: Sequence[str], since: int | None = None) -> Found:
                 break
             else:
                 paths[path] = None
-        if not matched:
+        if not matched and not search.ended:
             unmatched.append(pattern)
-    return Found(tuple(sorted(paths)), tuple(unmatched), stale, more)
+    return Found(tuple(sorted(paths)), tuple(unmatched), stale, more, search.ended)
 
 
-def _matches(pattern: str) -> Iterator[Path]:
+def _matches(pattern: str, search: Search) -> Iterator[Path]:
     """Everything but folders that a pattern names; a name with brackets may be meant as it is."""
     try:
-        path = Path(pattern)
-        if os.path.lexists(path):
-            yield path
+        if os.path.lexists(pattern):
+            yield Path(pattern)
             return
-        base = Path(path.anchor) if path.anchor else Path()
-        for found in base.glob(str(path.relative_to(path.anchor) if path.anchor else path)):
-            if not found.is_dir():
-                yield found
-    except (ValueError, NotImplementedError, OSError, RecursionError):  # no pattern, or a folder that went away
+        yield from map(Path, search.files(pattern))
+    except ValueError:  # no pattern, as one with a NUL
         return
 
 

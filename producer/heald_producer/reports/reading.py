@@ -9,6 +9,7 @@ from pathlib import Path
 from heald_producer.reports.detect import HEAD_BYTES, NotAReport, read_report
 from heald_producer.reports.files import MAX_BYTES, MAX_FILES, CannotRead, find, names, open_report, pieces, read
 from heald_producer.reports.results import ReportSummary, Results
+from heald_producer.reports.search import MAX_ENTRIES, MAX_SECONDS
 
 
 def read_matching(patterns: Sequence[str], since: int | None = None) -> ReportSummary:
@@ -20,6 +21,11 @@ def read_matching(patterns: Sequence[str], since: int | None = None) -> ReportSu
     if found.stale:
         of = "1 report is" if found.stale == 1 else f"{found.stale:,} reports are"
         results.note(f"{of} older than the command and left out, as an earlier run wrote them")
+    if found.cut:
+        results.warn_of_all(
+            f"the search for reports was ended after {MAX_ENTRIES:,} names or {MAX_SECONDS:g} s, and what it had not "
+            "come to is not read; let the pattern begin with the folder that holds them"
+        )
     if found.more:
         results.warn_of_all(f"there are more than {MAX_FILES:,} files; the others are not read")
     _read_all(found.paths, results)
