@@ -35,7 +35,8 @@ class _Case:
 
     def tell(self, results: Results) -> None:
         verdict = self.verdict
-        results.case(verdict, self.failure() if verdict is Verdict.FAILED else NO_FAILURE)
+        is_told = verdict is Verdict.FAILED and results.keeps(verdict)
+        results.case(verdict, self.failure() if is_told else NO_FAILURE)
 
 
 class Trx:

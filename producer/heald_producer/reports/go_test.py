@@ -18,8 +18,8 @@ from heald_producer.reports.snippet import Snippet, one_line
 form = "go test -json"
 
 _MAX_OPEN = 10_000
-_PANIC = re.compile(r"^(?:panic:|fatal error:|signal: |exit status |unexpected fault address|WARNING: DATA RACE)")
-_PANIC_WORD = re.compile(r"panic:|fatal error:|signal: |exit status |unexpected fault address|DATA RACE")
+_PANIC = re.compile(r"(?:panic:|fatal error:|signal: |exit status |unexpected fault address|WARNING: DATA RACE)")
+_OUTPUT = '"Output":"'
 _VERDICTS = {"pass": Verdict.PASSED, "fail": Verdict.FAILED, "skip": Verdict.SKIPPED, "bench": Verdict.PASSED}
 
 
@@ -54,8 +54,15 @@ class _Package:
     def __init__(self) -> None:
         self.own = Snippet()
         self.panic = Snippet()
-        self.running: dict[str, Snippet] = {}
+        self.running: dict[str, Snippet | None] = {}
         self.failed = self.panicked = False
+
+    def output_of(self, test: str) -> Snippet:
+        """Where to keep what a test prints; the package's own where too many of them run."""
+        snippet = self.running.get(test, self.own)
+        if snippet is None:
+            snippet = self.running[test] = Snippet()
+        return snippet
 
 
 class GoTest:
@@ -113,9 +120,9 @@ class GoTest:
             self._tell(event, package, verdict)
         elif event.action in ("run", "output"):
             if event.test not in package.running and len(package.running) < _MAX_OPEN:
-                package.running[event.test] = Snippet()
+                package.running[event.test] = None
             if event.output:
-                self._output(event.output, package.running.get(event.test, package.own), package)
+                self._output(event.output, package.output_of(event.test), package)
 
     def _output(self, text: str, snippet: Snippet, package: _Package) -> None:
         """A panic ends the package; what it prints is attributed to a test that may have passed already."""
@@ -159,7 +166,7 @@ class GoTest:
 
     def _tell_running(self, name: str, package: _Package) -> None:
         """Tests without an end: the one that a panic speaks of, or else all of them, have failed."""
-        texts = {test: snippet.text() for test, snippet in package.running.items()}
+        texts = {test: snippet.text() if snippet else "" for test, snippet in package.running.items()}
         guilty = [test for test, text in texts.items() if any(map(_PANIC.match, text.splitlines()))]
         for test in guilty or texts:
             snippet = package.panic if package.panicked else package.running[test]
@@ -176,8 +183,12 @@ class GoTest:
 
 
 def _is_chatter(line: str) -> bool:
-    """Whether this is a line that a test printed, and no panic's: of failures that are not kept, nobody reads it."""
-    return '"Action":"output"' in line and '"Test":"' in line and _PANIC_WORD.search(line) is None
+    """Whether a test only begins or prints here, and no panic: of failures that are not kept, nobody reads it."""
+    if '"Test":"' not in line:
+        return False
+    if '"Action":"output"' in line:
+        return _PANIC.match(line, line.find(_OUTPUT) + len(_OUTPUT)) is None
+    return '"Action":"run"' in line
 
 
 def _failure(package: str, test: str, snippet: Snippet | None) -> Failure:

@@ -13,7 +13,7 @@ from heald_producer.reports.junit_tally import BAD_STATUS, FAILED, FLAKY, LEFT_O
 from heald_producer.reports.results import NO_FAILURE, Failure, Results, Verdict
 from heald_producer.reports.snippet import Snippet, bounded, dedented, one_line
 
-COUNT_FROM = 20_000
+COUNT_FROM = 10_000
 """Failed cases of one document after which the others are only counted."""
 _RERUN = {"rerunFailure", "rerunError"}
 _OUTPUT = {"system-out", "system-err"}

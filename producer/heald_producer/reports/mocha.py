@@ -45,18 +45,18 @@ class Mocha:
     def _passes(self, test: dict[str, Any]) -> None:
         again = test.get("currentRetry")
         is_flaky = isinstance(again, int) and again > 0
-        self._results.case(Verdict.FLAKY if is_flaky else Verdict.PASSED, _failure(test))
+        self._results.case(*(Verdict.FLAKY, _failure(test)) if is_flaky else (Verdict.PASSED, NO_FAILURE))
 
     def _pending(self, test: dict[str, Any]) -> None:
         self._results.case(Verdict.SKIPPED, NO_FAILURE)
 
     def _failures(self, test: dict[str, Any]) -> None:
-        failure = _failure(test)
         title = test.get("title")
         if isinstance(title, str) and title.startswith(('"before', '"after')):
-            self._results.error(failure)
+            self._results.error(_failure(test))
         else:
-            self._results.case(Verdict.FAILED, failure)
+            is_told = self._results.keeps(Verdict.FAILED)
+            self._results.case(Verdict.FAILED, _failure(test) if is_told else NO_FAILURE)
 
     def _end(self) -> None:
         """A document that broke off before its failures has them among its tests."""

@@ -111,14 +111,14 @@ class _Stream:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         if len(self._snippets) == MAX_DEPTH:
             raise Refused(f"elements are nested deeper than {MAX_DEPTH}{self._line()}")
-        snippet = self._reader.start(name.rpartition(":")[2], attributes)
+        snippet = self._reader.start(_local(name), attributes)
         if snippet is None and self._snippets:
             snippet = self._snippets[-1]
         self._snippets.append(snippet)
 
     def _end(self, name: str) -> None:
         self._snippets.pop()
-        if counting := self._reader.end(name.rpartition(":")[2]):
+        if counting := self._reader.end(_local(name)):
             self._count_the_rest(counting)
 
     def _count_the_rest(self, counting: Counting) -> None:
@@ -138,6 +138,10 @@ class _Stream:
 
     def _line(self) -> str:
         return f" (line {self._parser.CurrentLineNumber:,})"
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2] if ":" in name else name
 
 
 def _sentence(error: ExpatError) -> str:
