@@ -5,7 +5,8 @@ Where one of them is a terminal the command gets a pseudo-terminal instead, and 
 is typing too. Nothing heavy is imported here: a green build pays for this module only.
 
 Signals: in a terminal, the keyboard's reach the command by themselves. Without one (in a CI), the command has a
-process group of its own, and what heald is sent is forwarded to all of it, once.
+process group of its own, and what heald is sent is forwarded to all of it, once. What would stop heald stops both, and
+both go on together. When heald is killed, its guard kills the command.
 
 The relay ends when the command has ended and its output is drained: up to the end, or to a moment of silence when
 something that it left behind still holds its output open. What that prints later is lost, as heald is gone.
@@ -18,6 +19,8 @@ import os
 import select
 import signal
 
+from heald_producer.foreground import has_terminal, in_foreground
+from heald_producer.guard import Guard
 from heald_producer.spawn import become_command
 from heald_producer.stopping import Stopping, Target
 from heald_producer.streams import Stream, fill_standard_streams, open_streams
@@ -37,8 +40,13 @@ SILENCE = 0.05
 TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_FORWARDED = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
-_CAUGHT = (*_FORWARDED, signal.SIGCHLD, signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
+_REAL_TIME = range(signal.SIGRTMIN, signal.SIGRTMAX + 1) if hasattr(signal, "SIGRTMIN") else ()
+_FORWARDED = (
+    *(*_STOPPING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO),
+    *(signal.SIGPIPE, *_REAL_TIME),
+)
+_HALTING = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+_CAUGHT = (*_FORWARDED, *_HALTING, signal.SIGCONT, signal.SIGCHLD, signal.SIGWINCH)
 _KEYBOARD = (signal.SIGINT, signal.SIGQUIT)
 
 
@@ -77,12 +85,16 @@ def run(
     Raises:
         CannotWatch: nothing was started.
     """
+    guard: Guard | None = None
     try:
-        fill_standard_streams()
-        interactive, streams = open_streams(warn)
+        closed = fill_standard_streams()
+        guard = Guard()  # before the streams, which it is not to hold open
+        interactive, streams = open_streams(warn, closed)
     except OSError as error:
+        if guard:
+            guard.dismiss()
         raise CannotWatch(str(error)) from None
-    relay = Relay(argv, streams, kept, warn)
+    relay = Relay(argv, streams, guard, kept, warn)
     relay.stopping.late = late
     if timeout is not None:
         relay.stopping.after(timeout)
@@ -97,6 +109,8 @@ def run(
         for stream in streams:
             _let_go(stream)  # whoever starts the command without us needs descriptors, too
         raise
+    finally:
+        guard.dismiss()
 
 
 class Relay:
@@ -106,13 +120,13 @@ class Relay:
     `here`, in heald's group, where the terminal's keyboard speaks to both.
     """
 
-    def __init__(self, argv: list[str], streams: list[Stream], kept: Kept, warn: Warn) -> None:
-        self.argv, self.streams, self.kept, self.warn = argv, streams, kept, warn
+    def __init__(self, argv: list[str], streams: list[Stream], guard: Guard, kept: Kept, warn: Warn) -> None:
+        self.argv, self.streams, self.guard, self.kept, self.warn = argv, streams, guard, kept, warn
         self.keyboard: Keyboard | None = None
         self.child = 0
         self.status: int | None = None
-        self.reader_left = False
-        self.place = "here" if _has_terminal() else "group"
+        self.reader_left = self.continued = False
+        self.place = "here" if has_terminal() else "group"
         self.target = Target(whole_group=self.place == "group")
         self.stopping = Stopping(self.target)
 
@@ -159,7 +173,15 @@ class Relay:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             raise CannotWatch(str(error)) from None
         if self.child == 0:
-            become_command(self.argv, self.streams, place=self.place, caught=_CAUGHT, mask=mask, tell=tell)
+            become_command(
+                self.argv,
+                self.streams,
+                place=self.place,
+                caught=_CAUGHT,
+                mask=mask,
+                guard=self.guard.tell,
+                tell=tell,
+            )
         os.close(tell)
         self.target.pid = self.child
         return mask
@@ -188,24 +210,45 @@ class Relay:
             _, self.status = os.waitpid(self.child, 0)
 
     def _take_signals(self) -> None:
-        """Forward what was not ignored when heald was started, as under `nohup`."""
+        """Forward what was not ignored when heald was started, as under `nohup`. Python itself ignores SIGPIPE."""
         for signum in _FORWARDED:
-            if signal.getsignal(signum) != signal.SIG_IGN:
+            if signum == signal.SIGPIPE or signal.getsignal(signum) != signal.SIG_IGN:
                 signal.signal(signum, self._forward)
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
         signal.signal(signal.SIGWINCH, self._resize)
         if self.keyboard:
             keyboard = self.keyboard
-            signal.signal(signal.SIGTSTP, lambda signum, frame: keyboard.suspend())
+            for signum in (signal.SIGTSTP, signal.SIGTTIN):
+                signal.signal(signum, lambda signum, frame: keyboard.suspend())
             signal.signal(signal.SIGCONT, lambda signum, frame: keyboard.resume())
+        elif self.place == "group":
+            signal.signal(signal.SIGCONT, self._forward)
+            for signum in _HALTING:
+                if signal.getsignal(signum) != signal.SIG_IGN:
+                    signal.signal(signum, self._halt)
 
     def _forward(self, signum: int, frame: FrameType | None) -> None:
         if signum in _STOPPING:
             self.stopping.note(signum)
-        if self.status is not None:
+        self.continued |= signum == signal.SIGCONT
+        if self.status is not None or (signum == signal.SIGPIPE and self._lost_reader()):
             return
-        if self.place != "here" or signum not in _KEYBOARD or not _in_foreground():
+        if self.place != "here" or signum not in _KEYBOARD or not in_foreground():
             self.target.send(signum)
+
+    def _lost_reader(self) -> bool:
+        """Whether SIGPIPE is our own; then the command meets its closed pipe by itself."""
+        return self.reader_left or any(stream.lost_reader() for stream in self.streams)
+
+    def _halt(self, signum: int, frame: FrameType | None) -> None:
+        """Stop the command and ourselves, and go on together; at once where the system lets nobody stop us so."""
+        self._forward(signum, frame)
+        self.continued = False
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+        signal.signal(signum, self._halt)
+        if not self.continued:
+            self._forward(signal.SIGCONT, frame)
 
     def _resize(self, signum: int, frame: FrameType | None) -> None:
         if any(os.isatty(stream.sink) for stream in self.streams):
@@ -248,6 +291,7 @@ class Relay:
             pid, status = os.waitpid(self.child, os.WNOHANG)
             if pid:
                 self.status, self.target.runs = status, False
+                self.guard.dismiss()
 
     def _pass_on(self, stream: Stream) -> None:
         if not stream.pass_on(self.kept, self.warn, draining=self.status is not None):
@@ -275,29 +319,6 @@ class Relay:
             stopped_by = signal.SIGPIPE
         code = TIMED_OUT if timed_out else 128 + killed_by if killed_by else os.WEXITSTATUS(self.status)
         return Ended(code, killed_by, stopped_by, timed_out=timed_out)
-
-
-def _has_terminal() -> bool:
-    """Whether this process has a controlling terminal."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
-
-
-def _in_foreground() -> bool:
-    """Whether the controlling terminal's keyboard speaks to our process group, and so to the command's too."""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
 
 
 def _let_go(stream: Stream) -> None:

@@ -6,8 +6,6 @@ import errno
 import os
 import signal
 
-from heald_producer.streams import STDERR, STDOUT
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +23,7 @@ def become_command(
     place: str,
     caught: Iterable[int],
     mask: Iterable[int],
+    guard: int,
     tell: int,
 ) -> NoReturn:
     """Execute the command in this forked process; when that fails, write the errno to `tell` and exit.
@@ -34,15 +33,17 @@ def become_command(
             own, `here` for neither.
         caught: signals that heald handles; they get their default back unless they were ignored.
         mask: the signals to block, as before heald.
+        guard: where to say whom to kill when heald is killed.
     """
     try:
-        slaves = [stream.slave for stream in streams]
+        os.write(guard, b"%d" % (os.getpid() if place == "here" else -os.getpid()))
         if place == "session":
-            os.login_tty(os.dup(slaves[0]))
+            os.login_tty(os.dup(streams[0].slave))
         elif place == "group":
             os.setpgid(0, 0)
-        os.dup2(slaves[0], STDOUT)
-        os.dup2(slaves[-1], STDERR)
+        for stream in streams:
+            for descriptor in stream.serves:
+                os.dup2(stream.slave, descriptor)
         for signum in caught:
             if signal.getsignal(signum) != signal.SIG_IGN:
                 signal.signal(signum, signal.SIG_DFL)

@@ -20,6 +20,7 @@ class Stream:
     """One output on its way: read from `source`, written to `sink`; `slave` is the command's end.
 
     Attributes:
+        serves: the command's descriptors that lead here.
         left: bytes that may still come once the command has ended, whoever else holds the pipe.
         broken: it cannot be written any more; what comes is read all the same.
         reader_left: nobody reads it any more, so that the command is to meet a closed pipe too.
@@ -27,6 +28,7 @@ class Stream:
 
     def __init__(self, sink: int, source: int, slave: int) -> None:
         self.sink, self.source, self.slave = sink, source, slave
+        self.serves = [sink]
         self.left = PIPE_BYTES
         self.broken = self.reader_left = False
 
@@ -44,6 +46,12 @@ class Stream:
             self.left -= size
         return size > 0 and self.left > 0 and not self.reader_left
 
+    def lost_reader(self) -> bool:
+        """Whether whoever read the sink is gone."""
+        poll = select.poll()
+        poll.register(self.sink, 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
     def _write(self, data: memoryview, warn: Callable[[str], None]) -> None:
         while data and not (self.broken or self.reader_left):
             try:
@@ -57,18 +65,34 @@ class Stream:
                 warn(f"the command's output cannot be written: {error.strerror}")
 
 
-def fill_standard_streams() -> None:
-    """Descriptors 0 to 2 that are closed become /dev/null, so that no pipe of ours takes their place."""
+def fill_standard_streams() -> list[int]:
+    """Descriptors 0 to 2 that are closed become /dev/null, so that no pipe of ours takes their place.
+
+    Returns them. They are closed again for a command that is executed, as without heald.
+    """
+    filled = []
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= STDERR:
+        filled.append(descriptor)
         descriptor = os.dup(descriptor)
     os.close(descriptor)
+    return filled
 
 
-def open_streams(warn: Callable[[str], None]) -> tuple[bool, list[Stream]]:
-    """Whether a person is typing, and the streams for stdout and stderr: one when they are the same file."""
-    same = os.path.sameopenfile(STDOUT, STDERR)
-    sinks = [STDOUT] if same else [STDOUT, STDERR]
+def open_streams(warn: Callable[[str], None], closed: list[int]) -> tuple[bool, list[Stream]]:
+    """Whether a person is typing, and the streams for stdout and stderr: one when they are the same file.
+
+    One that was `closed` has no stream.
+    """
+    sinks = [sink for sink in (STDOUT, STDERR) if sink not in closed]
+    if len(sinks) == 2 and os.path.sameopenfile(STDOUT, STDERR):
+        interactive, [stream] = _open(warn, [STDOUT])
+        stream.serves = [STDOUT, STDERR]
+        return interactive, [stream]
+    return _open(warn, sinks)
+
+
+def _open(warn: Callable[[str], None], sinks: list[int]) -> tuple[bool, list[Stream]]:
     terminals = [sink for sink in sinks if os.isatty(sink)]
     if not terminals:
         return False, [_open_pipe(sink) for sink in sinks]

@@ -95,8 +95,8 @@ class Tally:
             self._cases = self._failed = self._flaky = self._skipped = self._elements = 0
 
     def close(self) -> None:
-        """The document has ended, maybe within a case: when that has failed, it counts."""
-        if self._inside and self._problems:
+        """The document has ended, maybe within a case: when that has failed, at once or at first, it counts."""
+        if self._inside and (self._problems or self._reran):
             self._end_case()
         self.flush()
 
