@@ -24,6 +24,7 @@ from heald_worker.core.recovery import Advice
 from heald_worker.core.taxonomy import TaxonomyRef
 from heald_worker.records import canonical_bytes, decode_log, digest_of
 from heald_worker.service import Service
+from heald_worker.views import joined_run
 
 KEYSPACE = Path(__file__).parents[2] / "docs" / "keyspace.md"
 RQ_OWNED = ("rq:queues", "rq:workers", "rq:workers:<queue>", "rq:wip:<queue>")
@@ -75,10 +76,15 @@ class Books:
 
     Args:
         pushed: every run that was pushed, by its id.
+        twins: every other report of one of their causes, by its id.
     """
 
-    def __init__(self, conn: redis.Redis, folder: Path, pushed: Mapping[str, Part]) -> None:
-        self.conn, self.folder, self.pushed = conn, folder, pushed
+    def __init__(
+        self, conn: redis.Redis, folder: Path, pushed: Mapping[str, Part], twins: Mapping[str, Part] | None = None
+    ) -> None:
+        self.conn, self.folder, self.twins = conn, folder, twins or {}
+        self.pushed = pushed
+        self.parts = {**pushed, **self.twins}
         self.service = Service(conn, load_settings({"config": str(folder / "heald.toml")}, {}, folder), "books")
         self.entries = [_entry(id_, fields) for id_, fields in conn.xrange(keys.RECOVERIES)]
         self.told = [_told(id_, fields) for id_, fields in conn.xrange(keys.EVENTS)]
@@ -98,12 +104,18 @@ class Books:
         for run_id in self.pushed:
             if ended[run_id] != 1:
                 yield Wrong("every accepted signal has exactly one log", f"{run_id} has {ended[run_id]}")
-        for run_id in ended.keys() - self.pushed.keys():
+        for twin_id in self.twins:
+            joined = joined_run(self.conn, twin_id)
+            logs = ended[_case(joined, ended) if joined else twin_id]
+            if logs != 1 or (joined and ended[twin_id]):
+                case = f"{twin_id} has {ended[twin_id]} logs and joined {joined or 'nothing'}"
+                yield Wrong("every accepted report opens a run or joins one", case)
+        for run_id in ended.keys() - self.parts.keys():
             yield Wrong("every log has a signal", f"{run_id} was never pushed")
 
     def _logs(self) -> Iterator[Wrong]:
         for entry in self.entries:
-            part = self.pushed.get(entry.run)
+            part = self.parts.get(entry.run)
             if part is None:
                 continue
             if entry.digest != digest_of(entry.data):
@@ -155,7 +167,7 @@ class Books:
         promise = "each version is committed and told once, in order"
         by_run: dict[str, list[Told]] = defaultdict(list)
         for told in self.told:
-            if told.kind not in ("duplicate", "parked", "resumed"):
+            if told.kind not in ("duplicate", "parked", "resumed", "joined"):
                 by_run[told.run].append(told)
         for entry in self.entries:
             told_here = by_run.pop(entry.run.lower(), [])
@@ -212,7 +224,9 @@ class Books:
     def _counters(self) -> Iterator[Wrong]:
         stats = {name.decode(): int(count) for name, count in self.conn.hgetall(keys.STATS).items()}
         endings = Counter(entry.ending for entry in self.entries)
-        expected = {"accepted": len(self.entries), **{f"ended_{ending}": n for ending, n in endings.items()}}
+        joined = sum(bool(joined_run(self.conn, twin_id)) for twin_id in self.twins)
+        expected = {"accepted": len(self.entries), "joined": joined}
+        expected |= {f"ended_{ending}": n for ending, n in endings.items()}
         for name, count in expected.items():
             if stats.get(name, 0) != count:
                 yield Wrong("counters agree with the stream", f"{name} is {stats.get(name, 0)}, not {count}")
@@ -251,23 +265,34 @@ class Books:
         file = self.folder / "work" / "notices"
         delivered = set(file.read_text().splitlines()) if file.exists() else set()
         for entry in self.entries:
-            if entry.ending == "escalated" and f"{entry.run} {entry.digest}" not in delivered:
+            if (
+                entry.ending == "escalated"
+                and not entry.facts["quiet"]
+                and f"{entry.run} {entry.digest}" not in delivered
+            ):
                 yield Wrong("an escalation is told at least once", entry.run)
 
     def _overlaps(self, allowed: float) -> Iterator[Wrong]:
-        """Two processes that worked at one run at the same time, by the stamps that repairs leave."""
-        stamps: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        """Two processes that worked at one run or branch at the same time, by the stamps that repairs leave."""
+        stamps: dict[object, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         file = self.folder / "work" / "stamps"
         for line in file.read_text().splitlines() if file.exists() else []:
             _, key, pid, at = line.split()
-            stamps[key.rpartition(":")[0]][f"{key} by {pid}"].append(float(at))
+            run_id = key.rpartition(":")[0]
+            part = self.parts.get(run_id)
+            stamps[(part and part.branch) or run_id][f"{key} by {pid}"].append(float(at))
         for by_process in stamps.values():
             ordered = sorted(by_process.items(), key=lambda one: one[1][0])
             for (one, seen), (other, later) in pairwise(ordered):
                 beside = [at for at in seen if at > later[0]]
                 if beside and beside[-1] - beside[0] >= allowed:
                     case = f"{one} was seen until {beside[-1] - later[0]:.2f} s after {other} began"
-                    yield Wrong("two repairs of one run never overlap", case)
+                    yield Wrong("two repairs of one run or branch never overlap", case)
+
+
+def _case(folded: str, ended: Mapping[str, int]) -> str:
+    """A run's id as its log spells it."""
+    return next((run_id for run_id in ended if run_id.lower() == folded), folded)
 
 
 def _in_short(log: RecoveryLog) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,9 @@ POLICIES = {
 }
 RETRIES_SUCCEED_FROM = 2
 REPOSITORIES = ("acme/shop", "acme/pay", None)
+REFS = ("main", "fix", "release")
+TWIN = ".twin"
+"""In the id of a report about another report's cause."""
 
 COMMAND = """
 stamp() { read -r up _ < /proc/uptime; echo "$1 $HEALD_IDEMPOTENCY_KEY $$ $up" >> work/stamps; }
@@ -54,6 +58,7 @@ for beat in $(seq $beats); do
   stamp beat
 done
 outcomes=${script%%-*}
+outcomes=${outcomes%%.*}
 for attempt in $(seq "$HEALD_ATTEMPT"); do outcomes=${outcomes#?}; done
 case $outcomes in
 %s
@@ -74,7 +79,26 @@ class Part(NamedTuple):
     @property
     def outcomes(self) -> str:
         """The first failure, and what each attempt comes to."""
-        return self.run_id.split("-")[2]
+        return self.run_id.split("-")[2].partition(TWIN)[0]
+
+    @property
+    def ref(self) -> str:
+        """The branch: runs of one repository share a few, so that their repairs wait for each other."""
+        return f"refs/heads/{REFS[zlib.crc32(self.run_id.replace(TWIN, '').encode()) // 3 % len(REFS)]}"
+
+    @property
+    def branch(self) -> tuple[str, str] | None:
+        """Whose repairs must not work side by side with this one's."""
+        return (self.repository, self.ref) if self.repository else None
+
+    @property
+    def twin(self) -> Part | None:
+        """Another report of the same cause, under an id of its own; every third run has one."""
+        if self.repository is None or TWIN in self.run_id or zlib.crc32(self.run_id.encode()) % 3:
+            return None
+        head, number, rest = self.run_id.split("-", 2)
+        outcomes, *tail = rest.split("-")
+        return self._replace(run_id="-".join([head, number, outcomes + TWIN, *tail]))
 
     @property
     def signal(self) -> FailureSignal:
@@ -85,7 +109,8 @@ class Part(NamedTuple):
         """The report that opens it."""
         signal = self.signal
         said = {name: getattr(signal, name) for name in ("stage", "message", "exit_code", "flaky_hint")}
-        context = {"repository": self.repository} if self.repository else {}
+        origin = self.run_id.replace(TWIN, "")
+        context = {"repository": self.repository, "commit": origin, "ref": self.ref} if self.repository else {}
         body = {"v": 1, "run_id": self.run_id, "signal": said, "policy": self.policy, "context": context, **more}
         return json.dumps(body).encode()
 

@@ -119,7 +119,7 @@ class Storm:
         self.folder, self.ground, self.seed, self.faults = folder, ground, seed, faults
         self.random, self.struck = random.Random(f"storm {seed}"), Counter[str]()
         self.conn, self.worker_url = ground.conn, ground.url
-        self.waiting, self.pushed = list(parts), dict[str, Part]()
+        self.waiting, self.pushed, self.twins = list(parts), dict[str, Part](), dict[str, Part]()
         self.processes: dict[str, Victim] = {}
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._extra, self._refusals = 0, Counter[str]()
@@ -154,8 +154,10 @@ class Storm:
         if not portion:
             return
         self.pushed |= {part.run_id: part for part in portion}
+        twins = [part.twin for part in portion if part.twin]
+        self.twins |= {part.run_id: part for part in twins}
         try:
-            self.conn.rpush(keys.INBOX, *(part.report() for part in portion))
+            self.conn.rpush(keys.INBOX, *(part.report() for part in (*portion, *twins)))
         except redis.RedisError:  # nobody knows whether they came in: pushed again, they are duplicates at worst
             self.waiting = portion + self.waiting
 
@@ -274,7 +276,7 @@ def play(
             storm.wait_for_calm(30)
         finally:
             storm.end()
-        books = Books(storm.conn, folder, storm.pushed)
+        books = Books(storm.conn, folder, storm.pushed, storm.twins)
         wrong = books.check(max(fault.overlap for fault in faults))
         wrong += [complaint for fault in faults for complaint in fault.complaints(storm)]
     names = tuple(fault.name for fault in faults)
