@@ -18,7 +18,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("globs", "records", "keys", "playbook", "policies", "rulepack", "rulebook", "taxonomies", "config", "config_*"),
     (
         *("artifacts", "artifact_*", "ledger", "corrections", "disk", "packing", "states", "thinking"),
-        *("streams", "patience", "groups", "letters", "outputs", "views", "effectiveness", "remedy_tables", "unheard"),
+        *("streams", "patience", "groups", "letters", "outputs", "views", "effectiveness"),
+        *("remedy_tables", "sharing", "unheard"),
     ),
     ("alarm", "service", "queues", "playbooks", "repairs", "repairs.*", "notices", "webhook"),
     (

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from heald_producer.signals import MAX_MESSAGE_BYTES, Context, FailureSignal
 from heald_worker.core.incident import incident_of, without_matrix
-from heald_worker.moves import branch_name
+from heald_worker.sharing import branch_name
 
 HERE = Context(repository="acme/shop", commit="9fceb02", job="unit")
 
