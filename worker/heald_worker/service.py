@@ -67,7 +67,6 @@ class Service:
     Attributes:
         name: this worker, as claims and events name it.
         scratch: where repairs and notices keep their files while they run.
-        offered: what the playbooks of living workers have repairs for.
         notices_out: called when notices wait to be delivered, before this process turns to its disk.
     """
 
@@ -77,7 +76,7 @@ class Service:
         self.notices_out: Callable[[], object] = lambda: None
         keep = settings.retention
         self.corrections = Corrections(client)
-        self.offered, self._made = Heard(client), Heard(client, REPAIR)
+        self._made = Heard(client, REPAIR)
         self._taxonomies: dict[TaxonomyRef, Taxonomy] = {}
         self.ledger = Ledger(
             client,
