@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from hypothesis import HealthCheck, Phase
@@ -27,7 +28,7 @@ from heald_worker.artifacts import ArtifactsUnavailable, write_artifacts
 from heald_worker.config import Limits
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.policy import RecoveryAction
-from heald_worker.core.recovery import Ending
+from heald_worker.core.recovery import Advice, Ending
 from heald_worker.intake import new_token, take_in
 from heald_worker.ledger import Held, encode_facts
 from heald_worker.moves import InHand
@@ -42,10 +43,10 @@ from support.service import settings
 
 EXAMPLES = int(os.environ.get("HEALD_CHAOS_EXAMPLES", "20"))
 SEEDED = "HEALD_CHAOS_EXAMPLES" not in os.environ
-PARTS = tuple(
-    Part(f"m-{number}-{word}", policy, "acme/shop")
-    for number, (word, policy) in enumerate([("tbs", "default"), ("fts", "long"), ("ubs", "tame"), ("rr", "short")])
-)
+STORIES = [("tbs", "default"), ("fts", "long"), ("ubs", "tame"), ("rr", "short"), ("tss", "default"), ("tf", "short")]
+PARTS = tuple(Part(f"m-{number}-{word}", policy, "acme/shop") for number, (word, policy) in enumerate(STORIES))
+HERE = {"repository": "acme/shop", "commit": "9fceb02", "ref": "refs/heads/main"}
+"""Of one commit those that begin alike have one cause, and all of them have one branch."""
 BREAKABLE = (keys.EVENTS, keys.STATS, keys.RECOVERIES, "rq:queues", *map(queues.queue_key, queues.QUEUES))
 REPAIRS = {
     RecoveryAction.RETRY: RecordRepair(succeed_from=RETRIES_SUCCEED_FROM),
@@ -103,6 +104,7 @@ class Machine(RuleBasedStateMachine):
         self.looked, self.looked_at = 0, dict[str, int]()
         self.in_hand: dict[int, list[InHand]] = {}
         self.disk_is_away, self.meanwhile = False, False
+        self.dead_claims: set[bytes] = set()
 
     def _worker(self, number: int) -> Service:
         notices = {Ending.ESCALATED: CommandNotice(("scripted",))}
@@ -138,7 +140,7 @@ class Machine(RuleBasedStateMachine):
     @rule(part=st.sampled_from(PARTS), other=st.booleans())
     def push(self, part: Part, other: bool) -> None:
         """A report; the same again is a duplicate, another one is refused."""
-        self.conn.rpush(keys.INBOX, part.report(**({"extra": 1} if other else {})))
+        self.conn.rpush(keys.INBOX, part.report(context=HERE, **({"extra": 1} if other else {})))
         self.pushed += 1
 
     @rule(worker=WORKERS, plan=PLANS)
@@ -277,6 +279,8 @@ class Machine(RuleBasedStateMachine):
         """It could not be advanced for the last time."""
         version = self.seen.get(part.run_id, 0)
         self.act(worker, plan, lambda service: service.ledger.park(part.run_id, version, "it went wrong"))
+        if self.conn.hexists(keys.PARKED, part.run_id):  # its lease is over, and its repair with it
+            self.dead_claims.add(self.conn.hget(keys.run(part.run_id), "c"))
 
     @rule()
     def all_are_upgraded(self) -> None:
@@ -339,7 +343,9 @@ class Machine(RuleBasedStateMachine):
         self.everything_open_is_on_the_agenda_or_parked()
         self.a_step_moves_its_run_ahead_on_the_agenda()
         self.each_step_is_told_once()
-        self.every_report_is_waiting_accepted_a_duplicate_or_dead()
+        self.every_report_is_waiting_accepted_joined_a_duplicate_or_dead()
+        self.a_report_that_joined_has_a_run_of_its_cause_and_is_counted_there()
+        self.no_two_repairs_change_the_branch()
         assert not [key for key in self._keys("rq:job:") if self.conn.ttl(key) == -1], "a job lives for ever"
 
     def versions_grow_and_each_is_committed_once(self) -> None:
@@ -352,7 +358,7 @@ class Machine(RuleBasedStateMachine):
         logs, open_ = self._logs(), set(self._open())
         assert not open_ & logs.keys(), f"open and ended: {open_ & logs.keys()}"
         stones = {key.decode().removeprefix(keys.TOMBSTONE_PREFIX) for key in self._keys(keys.TOMBSTONE_PREFIX)}
-        assert stones == logs.keys()
+        assert stones == logs.keys() | self._joined().keys()
         assert self.seen.keys() <= open_ | logs.keys(), f"vanished: {self.seen.keys() - open_ - logs.keys()}"
 
     def everything_open_is_on_the_agenda_or_parked(self) -> None:
@@ -385,19 +391,37 @@ class Machine(RuleBasedStateMachine):
     def each_step_is_told_once(self) -> None:
         told: Counter[tuple[str, bytes, bytes]] = Counter()
         for _, fields in self.conn.xrange(keys.EVENTS):
-            if fields[b"kind"] not in (b"duplicate", b"parked", b"resumed"):
+            if fields[b"kind"] not in (b"duplicate", b"joined", b"parked", b"resumed"):
                 told[fields[b"run"].decode(), fields[b"version"], fields[b"kind"]] += 1
         assert not [step for step, count in told.items() if count > 1]
         for run_id, version in self.seen.items():
             missing = {str(n).encode() for n in range(1, version + 1)} - {v for run, v, _ in told if run == run_id}
             assert not missing, f"{run_id}: nobody was told of {missing}"
 
-    def every_report_is_waiting_accepted_a_duplicate_or_dead(self) -> None:
+    def every_report_is_waiting_accepted_joined_a_duplicate_or_dead(self) -> None:
         stats = {name.decode(): int(count) for name, count in self.conn.hgetall(keys.STATS).items()}
         waiting = sum(self.conn.llen(key) for key in (keys.INBOX, *self._keys(keys.INTAKE_PREFIX)))
-        taken = sum(stats.get(name, 0) for name in ("accepted", "duplicate", "dead"))
+        taken = sum(stats.get(name, 0) for name in ("accepted", "joined", "duplicate", "dead"))
         assert waiting + taken == self.pushed
         assert stats.get("accepted", 0) == len(self._open().keys() | self._logs().keys())
+        assert stats.get("joined", 0) == len(self._joined())
+
+    def a_report_that_joined_has_a_run_of_its_cause_and_is_counted_there(self) -> None:
+        joined, causes = self._joined(), {part.run_id: part.signal for part in PARTS}
+        counts = {run_id: int(self.conn.hget(keys.run(run_id), "j") or 0) for run_id in self._open()}
+        counts |= {f[b"run"].decode(): int(f[b"joined"]) for _, f in self.conn.xrange(keys.RECOVERIES)}
+        assert not joined.keys() & counts.keys(), "a report has joined, and has a run of its own"
+        assert {run_id: count for run_id, count in counts.items() if count} == dict(Counter(joined.values()))
+        assert all(causes[name] == causes[run_id] for name, run_id in joined.items())
+
+    def no_two_repairs_change_the_branch(self) -> None:
+        """Retries are recorded here: whatever is claimed changes it."""
+        at_work = []
+        for run_id, (_, commit) in self._open().items():
+            state = self.newer.get(run_id) or self.conn.hget(keys.run(run_id), "s")
+            if json.loads(state).get("phase") == "repairing" and commit not in self.dead_claims:
+                at_work.append(run_id)
+        assert len(at_work) <= 1, f"side by side: {at_work}"
 
     def _keys(self, prefix: str) -> list[bytes]:
         return list(self.conn.scan_iter(f"{prefix}*", count=1000))
@@ -408,6 +432,20 @@ class Machine(RuleBasedStateMachine):
         logs = {fields[b"run"].decode(): fields[b"log"] for _, fields in entries}
         assert len(logs) == len(entries), "a run has two logs"
         return logs
+
+    def _joined(self) -> dict[str, str]:
+        """Reports that joined a run, and that run."""
+        joined = {}
+        for key in self._keys(keys.TOMBSTONE_PREFIX):
+            kind, _, run_id = self.conn.get(key).decode().split()[1].partition(":")
+            if kind == "joined":
+                joined[key.decode().removeprefix(keys.TOMBSTONE_PREFIX)] = run_id
+        return joined
+
+    def _facts(self) -> dict[str, Any]:
+        """What stands beside each log."""
+        entries = self.conn.xrange(keys.RECOVERIES)
+        return {fields[b"run"].decode(): json.loads(fields[b"facts"]) for _, fields in entries}
 
     def _open(self) -> dict[str, tuple[int, bytes]]:
         found = {}
@@ -441,21 +479,25 @@ class Machine(RuleBasedStateMachine):
         assert self.conn.zrange(keys.AGENDA, 0, -1) == []
         assert self.conn.hgetall(keys.PARKED) == {}
         self.the_books_balance()
-        logs = self._logs()
+        assert not self._keys(keys.BRANCH_PREFIX), "a branch is not free"
+        assert not [key for key in self._keys(keys.INCIDENT_PREFIX) if self.conn.hget(key, "state") == b"open"]
+        logs, facts = self._logs(), self._facts()
         for part in PARTS:
             if part.run_id in logs and part.run_id not in self.cancelled:
-                assert logs[part.run_id] == expected(part, logs[part.run_id])
+                advice = msgspec.convert(facts[part.run_id]["advice"], Advice | None)
+                assert logs[part.run_id] == expected(part, logs[part.run_id], advice)
 
 
-def expected(part: Part, data: bytes) -> bytes:
+def expected(part: Part, data: bytes, advice: Advice | None) -> bytes:
     """What the loop writes for this script."""
     attempts = iter(range(1, 100))
 
     def scripted(action: RecoveryAction, _failure: object) -> RecoveryAttemptResult:
         return part.result(action, next(attempts))
 
-    now = decode_log(data).evaluated_at
-    return canonical_bytes(execute_recovery_loop(part.run_id, part.signal, POLICIES[part.policy], scripted, now=now))
+    now, policy = decode_log(data).evaluated_at, POLICIES[part.policy]
+    log = execute_recovery_loop(part.run_id, part.signal, policy, scripted, now=now, advice=advice)
+    return canonical_bytes(log)
 
 
 def test_no_order_of_steps_and_deaths_breaks_the_ledger(

@@ -193,6 +193,34 @@ def test_after_an_unhealed_run_the_same_cause_is_escalated_at_once_and_nobody_is
     assert pager.read_text() == "run-1\n"
 
 
+def test_for_how_long_nobody_is_told_again_counts_from_the_run_that_was_told_of(house: Make, pager: Path) -> None:
+    """A cause that is reported again within each window would else be told once, and then never more."""
+    it = house(**paging(pager))
+    accepted(it, failure("run-1"))
+    it.settle()
+    [key] = it.conn.scan_iter(f"{keys.INCIDENT_PREFIX}*")
+    it.conn.hincrby(key, "at", -1_200_000)  # twenty minutes pass
+    accepted(it, failure("run-2"))
+    it.settle()
+    it.conn.hincrby(key, "at", -1_200_000)
+    accepted(it, failure("run-3"))
+    it.settle()
+    assert (ended(it, "run-2").facts.quiet, ended(it, "run-3").facts.quiet) == (True, False)
+    assert pager.read_text() == "run-1\nrun-3\n"
+
+
+def test_a_dry_run_silences_nobody_s_page(house: Make, pager: Path) -> None:
+    dry = house(dry_run=True, **paging(pager))
+    accepted(dry, failure("run-1"))
+    dry.settle()
+    assert not pager.exists()
+    it = house(**paging(pager))
+    accepted(it, failure("run-2"))
+    it.settle()
+    assert ended(it, "run-2").facts.quiet is False
+    assert pager.read_text() == "run-2\n"
+
+
 def test_when_the_incident_s_window_is_over_a_run_begins_anew_and_is_linked(house: Make, pager: Path) -> None:
     it = house(timing=replace(SWIFT, incident_window=0.001), **paging(pager))
     for run_id in ("run-1", "run-2"):
@@ -429,3 +457,28 @@ def test_a_cancelled_a_lost_and_a_forgotten_repair_free_the_branch(house: Make) 
     it.conn.delete(keys.run("run-2"))  # as a server that lost its last second may have
     accepted(it, failure("run-3", "a third part does not compile", context=CODE | {"commit": "feed"}))
     assert claim(it.service, "run-3", claimable(it, "run-3")) is not None
+
+
+def test_a_parked_run_holds_no_branch_and_takes_none_from_who_has_it_now(house: Make) -> None:
+    """Its repair has ended long ago, and until a person looks at it every other repair would wait."""
+    it = house()
+    two_repairs(it)
+    first = claim(it.service, "run-1", claimable(it, "run-1"))
+    assert first is not None
+    assert it.service.ledger.park("run-1", first.version, "its rules are gone")
+    assert claim(it.service, "run-2", claimable(it, "run-2")) is not None
+    assert cancel(it.service, "run-1") == "cancelled"
+    [branch] = it.conn.keys(keys.BRANCH_PREFIX + "*")
+    assert it.conn.hget(branch, "run") == b"run-2"
+
+
+def test_nonsense_where_a_branch_is_kept_lets_no_two_repairs_at_it(house: Make) -> None:
+    it = house()
+    two_repairs(it)
+    assert claim(it.service, "run-1", claimable(it, "run-1")) is not None
+    [branch] = it.conn.keys(keys.BRANCH_PREFIX + "*")
+    assert cancel(it.service, "run-1") == "cancelled"
+    it.conn.set(branch, "nonsense")
+    assert claim(it.service, "run-2", claimable(it, "run-2")) is not None
+    accepted(it, failure("run-3", "a third part does not compile", context=CODE | {"commit": "feed"}))
+    assert claim(it.service, "run-3", claimable(it, "run-3")) is None

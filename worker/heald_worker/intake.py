@@ -216,6 +216,7 @@ def _place(report: FailureReport, past: Past) -> list[object]:
         [incident.run, incident.state],
         blob(encode_signal(report.signal)),
         blob(encode_facts(facts)),
+        past.quiet,
     ]
 
 

@@ -94,6 +94,7 @@ class Completion(NamedTuple):
     flaky_key: str
     flaky: str
     claimed: bool
+    only_tried: bool
 
 
 class Move(NamedTuple):

@@ -264,6 +264,7 @@ def _completion(service: Service, run: Run, report_digest: str, sealed: Sealed) 
         flaky_key=flaky_key,
         flaky=flaky,
         claimed=recovery.ending is Ending.RECOVERED and recovery.proof is None,
+        only_tried=run.dry_run,
     )
 
 

@@ -11,7 +11,8 @@
 --             registry or '' to queue it, its mark there} or false,
 --           9 finished job {job key, started registry, member} or false,
 --           10 ended {recovery fields {...}, tombstone head, generation, prior key, evaluated at (us), outcome, ending,
---             last action, flaky key, what shows it flaky, whether it only claims to have recovered} or false,
+--             last action, flaky key, what shows it flaky, whether it only claims to have recovered, whether nothing
+--             was to be repaired} or false,
 --           11 what is fixed of the run, where its hash does not hold that yet, or false,
 --           12 budget {field of its job's record, most} that this step takes one of, or false,
 --           13 what a report may do to it from now on: 'retry' (a later attempt of its CI is its verdict), 'over' (nothing
@@ -124,9 +125,16 @@ local function free(branch, run)
   for _, other in ipairs(waiting) do redis.pcall('ZADD', agenda, 'XX', now, other) end
 end
 
+-- Whether a run still has the branch that it once took. The repair of a parked run has long ended.
+local function holds(run, branch)
+  if any_parked and redis.pcall('HEXISTS', KEYS[5], run) == 1 then return false end
+  return redis.pcall('HGET', run_prefix .. run, 'h') == branch
+end
+
 local function seize(branch, run, key)
   local holder = redis.pcall('HGET', branch, 'run')
-  if type(holder) == 'string' and holder ~= run and redis.pcall('HGET', run_prefix .. holder, 'h') == branch then
+  if error_of(holder) then redis.pcall('DEL', branch) end -- something else stood there
+  if type(holder) == 'string' and holder ~= run and holds(holder, branch) then
     redis.pcall('HSET', branch, 'wait:' .. run, '1')
     redis.pcall('HSET', key, 'q', holder)
     return false
@@ -136,8 +144,13 @@ local function seize(branch, run, key)
   return true
 end
 
-local function close_incident(incident, run, ending)
+-- A run that only tried leaves nothing behind: the next one of its cause is the first that somebody may be told of.
+local function close_incident(incident, run, ending, only_tried)
   if not incident or incident == '' or redis.pcall('HGET', incident, 'run') ~= run then return end
+  if only_tried then
+    redis.pcall('DEL', incident)
+    return
+  end
   redis.pcall('HSET', incident, 'state', ending, 'at', string.format('%d', now))
   redis.pcall('PEXPIRE', incident, ARGV[10])
 end
@@ -154,7 +167,7 @@ local function finish(move, key, held)
   redis.call('SET', tomb_prefix .. run, table.concat({ ended[2], id, move[4], ended[3] }, ' '), 'PX', ARGV[4])
   redis.call('DEL', key)
   release(held[7])
-  close_incident(held[8], run, ended[7])
+  close_incident(held[8], run, ended[7], ended[12])
   over[#over + 1] = run
   endings[ended[7]] = (endings[ended[7]] or 0) + 1
   went[#went + 1] = { move, ids }

@@ -11,7 +11,7 @@
 --            8 run id as it was reported, 9 what is fixed of the run, 10 key of its job's record or '',
 --            11 {run, CI's run, its attempt} as that record had them when the run was computed, 12 the CI's run and 13 its
 --            attempt of this report, 14 its generation, 15 key of its incident or '', 16 {run, state} as that had them,
---            17 the signal (JSON), 18 facts of joining (JSON) }
+--            17 the signal (JSON), 18 facts of joining (JSON), 19 whether it only repeats what somebody was told of }
 --       or { 'dead', {field, value...} } or { 'probe' }
 -- Answers, a line per item: 'accepted', 'joined', 'verdict', 'duplicate', 'run_id_conflict', 'dead' or 'probe'; one 'gone' when the
 -- batch was committed before; one 'remedies' when nothing was done, as the table is to be sent along; one 'moved' when
@@ -201,7 +201,8 @@ local function join(item)
   return attach(run, item, 'joined', tell(run, 'joined', '0', item[19]))
 end
 
--- A run that was opened is the one that later attempts and reports of its cause look for.
+-- A run that was opened is the one that later attempts and reports of its cause look for. One that only repeats what
+-- somebody was told of does not stand for its cause: how long that is news counts from the run that was told of.
 local function register(run, item)
   if item[11] ~= '' and item[13] ~= '' then
     local before = openness(known(item[11], { 'run' })[1])
@@ -210,7 +211,7 @@ local function register(run, item)
       redis.pcall('PEXPIRE', item[11], ARGV[12])
     end
   end
-  if item[16] ~= '' then
+  if item[16] ~= '' and not item[20] then
     redis.pcall('DEL', item[16])
     redis.pcall('HSET', item[16], 'run', run, 'state', 'open')
     redis.pcall('PEXPIRE', item[16], ARGV[11])
@@ -234,7 +235,7 @@ local function create(place, item)
   on_agenda[#on_agenda + 1], on_agenda[#on_agenda + 2] = now + item[6], run
   local id = tell(run, 'accepted', '1', item[7])
   redis.call('HSET', key, 'v', '1', 'c', item[4], 's', item[5], 'd', digest, 'i', item[10],
-    'e', type(id) == 'string' and id or '', 'b', item[11], 'r', table_digest, 'k', item[16])
+    'e', type(id) == 'string' and id or '', 'b', item[11], 'r', table_digest, 'k', item[20] and '' or item[16])
   register(run, item)
   if table_digest ~= '' then
     redis.call('HINCRBY', KEYS[6], table_digest .. ':runs', 1)
