@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,8 @@ from rq.job import Job
 from rq.queue import Queue
 from rq.worker import Worker
 
-from heald_worker import decisions, keys, leases, queues, repair_worker, repairing
+from heald_worker import closing, decisions, keys, leases, queues, repair_worker, repairing
+from heald_worker.artifacts import Item, WriteResult, write_artifacts
 from heald_worker.core.log import RecoveryAttemptResult
 from heald_worker.core.recovery import RepairEnded, advance
 from heald_worker.leases import Lease
@@ -116,6 +117,30 @@ def test_a_result_from_a_forgotten_claim_changes_no_log_that_is_fixed(it: House)
     it.conn.delete(queues.queue_key(queues.REPAIR))
     it.settle()
     assert it.entry("run-1")["ending"] == "cancelled"
+
+
+def test_an_artifact_of_a_forgotten_ending_does_not_stay_in_the_place_of_the_one_that_holds(
+    it: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+
+    def overtaken(directory: Path, items: Sequence[Item], *, fsync: bool) -> list[WriteResult]:
+        written.extend(data for _, data, _ in items)
+        if len(written) == 1:
+            past.comes_back()
+            other = House(it.conn, it.service.settings)
+            other.settle()
+            other.close()
+        return write_artifacts(directory, items, fsync=fsync)
+
+    monkeypatch.setattr(closing, "write_artifacts", overtaken)
+    it.push(report("run-1", stage="deploy", message="nobody knows"))
+    past = Past(it.conn)
+    it.settle()
+    forgotten, standing, again = written
+    assert forgotten != standing == again
+    assert it.logs()["run-1"] == standing
+    assert (tmp_path / "artifacts" / "run-1" / "recovery.json").read_bytes() == standing
 
 
 class Watched(RepairWorker):

@@ -18,6 +18,9 @@ from heald_worker.core.recovery import Phase, Recorded, advance
 from heald_worker.ledger import Finished, Held
 from heald_worker.moves import Sealed, notice_is_due, notice_job, seal
 from heald_worker.service import Service, log
+from heald_worker.states import UnreadableRun
+from heald_worker.streams import RecoveryEntry
+from heald_worker.views import find_run
 
 COMMIT_TRIES = 5
 """A claim, a failed try and another claim may come in between; then the agenda brings the run up again."""
@@ -79,11 +82,41 @@ def _commit(service: Service, planned: Sequence[Planned], now: Instant) -> None:
         if not moved:
             return
         now, found = service.ledger.load([plan.held.run.recovery.run_id for plan in moved])
-        planned = [
-            _recorded(service, held, plan.sealed, now)
-            for plan, held in zip(moved, found, strict=True)
-            if plan.sealed and isinstance(held, Held) and _is_the_log_of(held, plan.sealed)
-        ]
+        planned, overtaken = [], []
+        for plan, held in zip(moved, found, strict=True):
+            if plan.sealed and isinstance(held, Held) and _is_the_log_of(held, plan.sealed):
+                planned.append(_recorded(service, held, plan.sealed, now))
+            elif plan.sealed:
+                overtaken.append((plan.held.run.recovery.run_id, held, plan.sealed))
+        _put_right(service, overtaken)
+
+
+def _put_right(service: Service, overtaken: Sequence[tuple[str, Held | UnreadableRun | None, Sealed]]) -> None:
+    """Write the artifacts again whose runs have another log.
+
+    A server that forgot its last seconds has a run closed anew, by another process. What this one has written meanwhile
+    may stand in the place of the other's artifact.
+    """
+    items = []
+    for run_id, held, wrote in overtaken:
+        standing = _standing(service, run_id, held)
+        if standing and standing != wrote:
+            log.warning("run %s was closed anew; its artifact is written again", run_id)
+            items.append((run_id, *standing))
+    if items:
+        for result in _write(service, items):
+            if result.trouble:
+                log.error("run %s has an old artifact until it is rebuilt: %s", result.run_id, result.trouble)
+
+
+def _standing(service: Service, run_id: str, held: Held | UnreadableRun | None) -> Sealed | None:
+    """The log that a run has by now; None where none is fixed or kept."""
+    if isinstance(held, Held):
+        recovery = held.run.recovery
+        return seal(recovery) if recovery.phase in (Phase.CLOSING, Phase.SETTLING) else None
+    with service.thinking.elsewhere():
+        ended = find_run(service.client, run_id)
+    return Sealed(ended.data, ended.digest) if isinstance(ended, RecoveryEntry) else None
 
 
 def _is_the_log_of(held: Held, sealed: Sealed) -> bool:
